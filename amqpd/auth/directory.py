@@ -1,0 +1,55 @@
+"""Users and permissions as plain rows, and what a catalog change does to them.
+
+UserStore keeps two directories: one of what is committed, which logins and permission checks read, and one of what will
+be when all that is under way has been written, which new operations are checked against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from amqpd.core.ports import Change, PermissionRow, UserRow, VHostRow
+
+__all__ = ["Directory"]
+
+
+class Directory:
+    """The rows by key. Changes have the same effect here as in the catalog (`ports.Change`)."""
+
+    def __init__(self, users: Iterable[UserRow], permissions: Iterable[PermissionRow]) -> None:
+        self.users = {row.name: row for row in users}
+        self.permissions = {(row.user, row.vhost): row for row in permissions}
+
+    def copy(self) -> Directory:
+        """A directory that changes on its own from now on."""
+        return Directory(self.users.values(), self.permissions.values())
+
+    def apply(self, changes: Iterable[Change]) -> None:
+        """Put and drop these rows. Dropping a user or a vhost drops its permissions too."""
+        for change in changes:
+            row = change.row
+            if isinstance(row, UserRow):
+                if change.put:
+                    self.users[row.name] = row
+                else:
+                    self.users.pop(row.name, None)
+                    self.drop_permissions(user=row.name)
+            elif isinstance(row, PermissionRow):
+                if change.put:
+                    self.permissions[row.user, row.vhost] = row
+                else:
+                    self.permissions.pop((row.user, row.vhost), None)
+            elif isinstance(row, VHostRow) and not change.put:
+                self.drop_permissions(vhost=row.name)
+
+    def find_permissions(self, user: str | None = None, vhost: str | None = None) -> list[PermissionRow]:
+        """The permissions of this user, in this virtual host, or both; None means any."""
+        return [
+            row
+            for row in self.permissions.values()
+            if (user is None or row.user == user) and (vhost is None or row.vhost == vhost)
+        ]
+
+    def drop_permissions(self, user: str | None = None, vhost: str | None = None) -> None:
+        for row in self.find_permissions(user, vhost):
+            del self.permissions[row.user, row.vhost]

@@ -1,0 +1,1 @@
+"""The commands: `amqpd` starts a broker, `amqpctl` talks to a running one."""

@@ -1,0 +1,1 @@
+"""The broker model: pure, synchronous, owned by one thread; time comes in as an argument."""

@@ -1,0 +1,156 @@
+"""The broker: its virtual hosts, its connections, and the doors to what is outside the model.
+
+Everything here runs on one thread. `node` builds one Broker from what the catalog and the journal hold; sessions and
+the management face work on it through `core/operations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from amqpd.core.arguments import queue_type
+from amqpd.core.exchanges.base import Binding, Exchange, create
+from amqpd.core.message import Message
+from amqpd.core.plan import Plans, Target
+from amqpd.core.ports import Access, Catalog, Commit, Journal, Recovered, Snapshot, VHostRow
+from amqpd.core.queues.queue import Queue
+from amqpd.core.queues.reply import ReplyTarget
+from amqpd.core.turn import Turn
+from amqpd.core.vhost import VHost
+from amqpd.wire.outgoing import Content
+from amqpd.wire.tables import decode_table
+
+__all__ = ["Broker", "Connection"]
+
+
+class Connection(Protocol):
+    """A client connection as the rest of the house sees it."""
+
+    @property
+    def name(self) -> str:
+        """`1.2.3.4:5 -> 6.7.8.9:5672`, unique among the living."""
+
+    @property
+    def user(self) -> str: ...
+
+    @property
+    def vhost_name(self) -> str: ...
+
+    def force_close(self, reason: str) -> None:
+        """Send connection.close 320 with this reason."""
+
+    def info(self) -> dict[str, object]:
+        """The connection's fields of the management API."""
+
+    def channels_info(self) -> list[dict[str, object]]:
+        """The same for each of its channels."""
+
+
+class Broker:
+    """The whole model of one node."""
+
+    def __init__(self, turn: Turn, journal: Journal, catalog: Catalog, access: Access) -> None:
+        self.turn = turn
+        self.journal = journal
+        self.catalog = catalog
+        self.access = access
+        self.vhosts: dict[str, VHost] = {}
+        self.connections: dict[Connection, None] = {}
+        self.replies: dict[str, ReplyTarget] = {}
+        self.sequence = 0
+        """The last message id given, without its lowest bit."""
+        self.next_queue_id = 1
+
+    # --------------------------------------------------------------------------------------------- start
+
+    def restore(self, snapshot: Snapshot, messages: Mapping[int, Sequence[Recovered]], next_message_id: int) -> None:
+        """Build the durable model from what the catalog and the journal hold."""
+        self.sequence = (next_message_id + 1) & ~1
+        self.next_queue_id = snapshot.next_queue_id
+        for row in snapshot.vhosts:
+            self.vhosts[row.name] = VHost(row)
+        for exchange in snapshot.exchanges:
+            vhost = self.vhosts[exchange.vhost]
+            arguments, _ = decode_table(exchange.arguments)
+            vhost.add_exchange(
+                Exchange(
+                    exchange.name,
+                    exchange.vhost,
+                    exchange.kind,
+                    durable=True,
+                    auto_delete=exchange.auto_delete,
+                    internal=exchange.internal,
+                    arguments=arguments,
+                    type=create(exchange.kind),
+                )
+            )
+        for queue in snapshot.queues:
+            arguments, _ = decode_table(queue.arguments)
+            restored = Queue(
+                queue.name,
+                queue.vhost,
+                id=queue.id,
+                kind=queue_type(arguments),
+                durable=True,
+                auto_delete=queue.auto_delete,
+                owner=None,
+                arguments=arguments,
+                turn=self.turn,
+                journal=self.journal,
+            )
+            restored.recover(messages.get(queue.id, ()))
+            self.vhosts[queue.vhost].queues[queue.name] = restored
+        for row in snapshot.bindings:
+            vhost = self.vhosts[row.vhost]
+            destination = (vhost.queues if row.destination_kind == "queue" else vhost.exchanges)[row.destination]
+            arguments, _ = decode_table(row.arguments)
+            vhost.add_binding(Binding(vhost.exchanges[row.source], destination, row.routing_key, arguments))
+
+    def add_vhost(self, row: VHostRow) -> VHost:
+        """The virtual host exists from now on."""
+        vhost = self.vhosts[row.name] = VHost(row)
+        return vhost
+
+    # ------------------------------------------------------------------------------------------ publish
+
+    def plans(self, vhost: VHost, user: str) -> Plans:
+        """The plans that this user's connections to this virtual host share."""
+        plans = vhost.plans.get(user)
+        if plans is None:
+            plans = vhost.plans[user] = Plans(vhost, user, self.access, self.replies)
+        return plans
+
+    def enqueue(
+        self,
+        targets: Sequence[Target],
+        durable: Sequence[int],
+        persistent: bool,
+        routing: bytes,
+        content: Content,
+        origin: int,
+    ) -> Commit | None:
+        """A new message for these queues; the commit to wait for when it is to survive in any of them (`durable`)."""
+        self.sequence = sequence = self.sequence + 2
+        message: Message = (sequence | persistent, routing, content, origin, 0)
+        for target in targets:
+            target.publish(message)
+        if persistent and durable:
+            return self.journal.enqueue(message, durable)
+        return None
+
+    # ---------------------------------------------------------------------------------------- revocation
+
+    def access_changed(self, user: str, vhost: str | None) -> None:
+        """What this user may do has changed: no plan made before is good any more."""
+        for other in self.vhosts.values():
+            if vhost is None or other.name == vhost:
+                plans = other.plans.get(user)
+                if plans is not None:
+                    plans.forget()
+
+    def close_connections(self, reason: str, *, user: str | None = None, vhost: str | None = None) -> None:
+        """Force the connections of this user or virtual host, or all, to close."""
+        for connection in list(self.connections):
+            if (user is None or connection.user == user) and (vhost is None or connection.vhost_name == vhost):
+                connection.force_close(reason)

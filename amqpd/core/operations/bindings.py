@@ -1,0 +1,134 @@
+"""Operations on bindings."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from amqpd.core.arguments import exchange_resource, queue_resource
+from amqpd.core.broker import Broker
+from amqpd.core.exchanges.base import Binding, Exchange
+from amqpd.core.operations.common import Actor, Done, check_not_default, commit, strip
+from amqpd.core.operations.exchanges import drop_orphans
+from amqpd.core.ports import BindingRow, Change
+from amqpd.core.queues.queue import Queue
+from amqpd.core.queues.reply import REPLY_TO, REPLY_TO_PREFIX
+from amqpd.core.vhost import VHost
+from amqpd.errors import AccessRefused, NotFound
+from amqpd.wire.tables import Table, encode_table
+
+__all__ = ["bind", "unbind"]
+
+
+class Ends(NamedTuple):
+    """A binding's source and destination, found."""
+
+    source: Exchange
+    destination: Queue | Exchange
+
+
+def binding_ends(
+    vhost: VHost, actor: Actor, source: str, destination_kind: str, destination: str
+) -> tuple[Exchange | None, Queue | Exchange | None]:
+    """Both ends of a binding, None for one that is missing, after all permission checks."""
+    actor.require(vhost.name, "write", destination_kind, destination)
+    check_not_default(source)
+    if destination_kind == "exchange":
+        check_not_default(destination)
+    elif destination == REPLY_TO or destination.startswith(REPLY_TO_PREFIX):
+        raise AccessRefused("cannot bind or unbind to a volatile (direct reply-to) queue")
+    actor.require(vhost.name, "read", "exchange", source)
+    found = vhost.queues.get(destination) if destination_kind == "queue" else vhost.exchanges.get(destination)
+    if isinstance(found, Queue):
+        actor.check_lock(found)
+    return vhost.exchanges.get(source), found
+
+
+def existing_ends(vhost: VHost, actor: Actor, source: str, destination_kind: str, destination: str) -> Ends:
+    from_, to = binding_ends(vhost, actor, source, destination_kind, destination)
+    if from_ is None:
+        raise NotFound(f"no {exchange_resource(source, vhost.name)}")
+    if to is None:
+        resource = queue_resource if destination_kind == "queue" else exchange_resource
+        raise NotFound(f"no {resource(destination, vhost.name)}")
+    return Ends(from_, to)
+
+
+def bind(
+    broker: Broker,
+    vhost: VHost,
+    actor: Actor,
+    source: str,
+    destination_kind: str,
+    destination: str,
+    routing_key: str,
+    arguments: Table,
+    done: Done[None],
+) -> None:
+    """Bind a queue or exchange ("queue", "exchange") to a source exchange."""
+    source, destination = strip(source), strip(destination)
+    ends = existing_ends(vhost, actor, source, destination_kind, destination)
+    ends.source.type.check_binding(routing_key, arguments)
+    binding = Binding(ends.source, ends.destination, routing_key, arguments)
+    if not binding.durable or binding.identity in ends.source.outgoing:
+        vhost.add_binding(binding)
+        done(None)
+        return
+
+    def bound() -> None:
+        if existing_ends(vhost, actor, source, destination_kind, destination) != ends:
+            raise NotFound(f"no {exchange_resource(source, vhost.name)}")
+        vhost.add_binding(binding)
+
+    commit(broker, [Change(True, binding_row(vhost, binding))], done, bound)
+
+
+def unbind(
+    broker: Broker,
+    vhost: VHost,
+    actor: Actor,
+    source: str,
+    destination_kind: str,
+    destination: str,
+    routing_key: str,
+    arguments: Table,
+    done: Done[None],
+) -> None:
+    """Remove the binding with exactly these arguments; removing what is not there is no error."""
+    source, destination = strip(source), strip(destination)
+    from_, to = binding_ends(vhost, actor, source, destination_kind, destination)
+    if from_ is None or to is None:
+        done(None)
+        return
+    binding = Binding(from_, to, routing_key, arguments)
+    existing = from_.outgoing.get(binding.identity)
+    if existing is None and not binding.durable:
+        done(None)
+        return
+    orphans: list[Exchange] = []
+    if existing is not None:
+        vhost.remove_binding(existing, orphans)
+    # A durable binding whose own commit is still under way is not in the model yet; its drop follows it in the catalog.
+    changes = [Change(False, binding_row(vhost, binding))] if binding.durable else []
+
+    def unbound() -> None:
+        late = from_.outgoing.get(binding.identity) if existing is None else None
+        if late is not None and from_.alive:
+            vhost.remove_binding(late, [])
+
+    changes += drop_orphans(vhost, orphans)
+    if changes:
+        commit(broker, changes, done, unbound)
+    else:
+        done(None)
+
+
+def binding_row(vhost: VHost, binding: Binding) -> BindingRow:
+    kind = "queue" if isinstance(binding.destination, Queue) else "exchange"
+    return BindingRow(
+        vhost.name,
+        binding.source.name,
+        kind,
+        binding.destination.name,
+        binding.routing_key,
+        encode_table(binding.arguments),
+    )

@@ -1,0 +1,145 @@
+"""The plan: what a publish needs to know, worked out once per set of basic.publish arguments.
+
+A plan says that the user may write to the exchange, which queues the message goes to, and how exchange and routing key
+look in a delivery. It is found by the undecoded arguments, so that the thousandth publish costs one look-up instead of
+decoding, permission check and routing. Plans belong to a (virtual host, user) pair and are shared by its connections.
+
+A plan is valid while its guard's epoch is what it was: the exchange's epoch, which every change of a binding or
+alternate exchange raises in all exchanges that lead there, or, for the default exchange, that of the queue itself. A
+change of permissions empties the user's plans. Two kinds of plan are made anew each time: those to a name that no queue
+has (or a direct reply), so that temporary queues disturb no plan; and those of an exchange whose answer depends on more
+than the key keep everything but the targets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+from amqpd.core import routing
+from amqpd.core.arguments import exchange_resource
+from amqpd.core.exchanges.base import Depends, Exchange
+from amqpd.core.ports import Access
+from amqpd.core.queues.queue import Queue
+from amqpd.core.queues.reply import REPLY_TO_PREFIX, ReplyTarget
+from amqpd.errors import AccessRefused, NotFound
+from amqpd.wire.outgoing import shortstr
+from amqpd.wire.tables import Table
+
+if TYPE_CHECKING:
+    from amqpd.core.vhost import VHost
+
+__all__ = ["DEFAULT_EXCHANGE_ALIAS", "Plan", "Plans", "Target", "durable_ids"]
+
+DEFAULT_EXCHANGE_ALIAS = "amq.default"
+"""The name under which permissions see the default exchange."""
+
+PLANS_MAX = 8192
+
+Target: TypeAlias = Queue | ReplyTarget
+
+
+class Guard(Protocol):
+    epoch: int
+
+
+def durable_ids(targets: Sequence[Target]) -> tuple[int, ...]:
+    """The catalog ids of the durable queues among the targets."""
+    return tuple(target.id for target in targets if target.durable)
+
+
+class Plan:
+    """Where messages with these arguments go. `targets` is None when each message has to be asked."""
+
+    __slots__ = ("durable", "epoch", "exchange", "guard", "key", "routing", "targets")
+
+    def __init__(
+        self, exchange: Exchange | None, key: str, routing: bytes, guard: Guard, targets: Sequence[Target] | None
+    ) -> None:
+        self.exchange = exchange
+        self.key = key
+        self.routing = routing
+        self.guard = guard
+        self.epoch = guard.epoch
+        self.targets = targets
+        self.durable = durable_ids(targets) if targets else ()
+
+
+class Unguarded:
+    """The guard of a plan that is good for one message."""
+
+    epoch = 0
+
+
+UNGUARDED = Unguarded()
+
+
+class Plans:
+    """The plans of one user in one virtual host."""
+
+    def __init__(self, vhost: VHost, user: str, access: Access, replies: Mapping[str, ReplyTarget]) -> None:
+        self.vhost = vhost
+        self.user = user
+        self.access = access
+        self.replies = replies
+        self.known: dict[bytes, Plan] = {}
+
+    def forget(self) -> None:
+        """Permissions have changed: nothing that was worked out holds."""
+        self.known.clear()
+
+    def find(self, arguments: bytes, exchange_name: str, key: str) -> Plan:
+        """The plan for a publish with these undecoded arguments.
+
+        Raises AccessRefused when the user may not write to the exchange or it is internal, NotFound when there is none.
+        """
+        plan = self.known.get(arguments)
+        if plan is not None and plan.guard.epoch == plan.epoch:
+            return plan
+        plan = self.make(exchange_name, key)
+        if plan.guard is not UNGUARDED:
+            if len(self.known) >= PLANS_MAX:
+                for old in list(self.known)[: PLANS_MAX // 2]:
+                    del self.known[old]
+            self.known.pop(arguments, None)
+            self.known[arguments] = plan
+        return plan
+
+    def make(self, exchange_name: str, key: str) -> Plan:
+        vhost = self.vhost
+        seen = exchange_name or DEFAULT_EXCHANGE_ALIAS
+        if not self.access.allows(self.user, vhost.name, "write", seen):
+            resource = exchange_resource(seen, vhost.name)
+            raise AccessRefused(f"write access to {resource} refused for user '{self.user}'")
+        fields = shortstr(exchange_name) + shortstr(key)
+        if not exchange_name:
+            return self.make_default(key, fields)
+        exchange = vhost.exchanges.get(exchange_name)
+        if exchange is None:
+            raise NotFound(f"no {exchange_resource(exchange_name, vhost.name)}")
+        if exchange.internal:
+            raise AccessRefused(f"cannot publish to internal {exchange_resource(exchange_name, vhost.name)}")
+        if routing.depends(exchange, vhost.exchanges) is not Depends.KEY:
+            return Plan(exchange, key, fields, exchange, None)
+        targets = routing.route(exchange, (key,), {}, vhost.exchanges, vhost.queues)
+        return Plan(exchange, key, fields, exchange, targets)
+
+    def make_default(self, key: str, fields: bytes) -> Plan:
+        queue = self.vhost.queues.get(key)
+        if queue is not None:
+            return Plan(None, key, fields, queue, (queue,))
+        if key.startswith(REPLY_TO_PREFIX):
+            reply = self.replies.get(key)
+            return Plan(None, key, fields, UNGUARDED, (reply,) if reply else ())
+        return Plan(None, key, fields, UNGUARDED, ())
+
+    def route(self, plan: Plan, keys: Sequence[str], headers: Table) -> Sequence[Target]:
+        """The targets of one message that has to be asked: by its headers, or for its CC and BCC keys too."""
+        if plan.exchange is not None:
+            return routing.route(plan.exchange, keys, headers, self.vhost.exchanges, self.vhost.queues)
+        targets: dict[Target, None] = {}
+        for key in keys:
+            target = self.vhost.queues.get(key) or self.replies.get(key)
+            if target is not None:
+                targets[target] = None
+        return tuple(targets)

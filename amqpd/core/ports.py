@@ -1,0 +1,228 @@
+"""The narrow doors between rooms that may not import each other; `node` connects them.
+
+`core` says here what it needs of the disk (Journal, Catalog), of the user database (Authenticator, Access) and of the
+loop (the callables named in the constructors). `storage`, `auth` and `server` provide it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+from amqpd.core.message import Message
+
+__all__ = [
+    "Access",
+    "Authenticator",
+    "BindingRow",
+    "Catalog",
+    "Change",
+    "Commit",
+    "Committed",
+    "ExchangeRow",
+    "Identity",
+    "Journal",
+    "LoginRefused",
+    "PermissionRow",
+    "QueueRow",
+    "Recovered",
+    "Row",
+    "Snapshot",
+    "UserRow",
+    "VHostRow",
+]
+
+
+# ---------------------------------------------------------------------------------------------------- journal
+
+
+class Commit(Protocol):
+    """A group of records that becomes durable at once: the batch that is growing, then in flight, then committed."""
+
+    def when_committed(self, call: Callable[[], None]) -> None:
+        """`call()` on the loop's thread once the commit is durable. Never called if it never is."""
+
+
+class Journal(Protocol):
+    """What is written about messages in durable queues. No call here touches a file.
+
+    The same tuple may be enqueued once, to all of its durable queues. Message ids ascend from one enqueue to the next.
+    """
+
+    def enqueue(self, message: Message, queues: Sequence[int], priority: int = 0) -> Commit:
+        """The message now lies in these queues (catalog ids)."""
+
+    def settle(self, queue: int, message_id: int) -> None:
+        """The message has been acked, rejected or delivered without ack: it no longer lies in the queue."""
+
+    def drop(self, queue: int, message_ids: Sequence[int], reason: int) -> None:
+        """The messages left the queue unconsumed: DROP_* below says why."""
+
+    def returned(self, queue: int, message_id: int, count: int) -> None:
+        """The message came back to the queue after `count` deliveries."""
+
+    def forget_queue(self, queue: int) -> None:
+        """The queue is gone from the catalog: its records are garbage. Nothing is written."""
+
+    def group(self, records: Callable[[], None]) -> Commit:
+        """All that `records()` writes becomes durable at once or not at all; the commit that completes it."""
+
+    def hand_over(self) -> None:
+        """The turn's step 2: if no append is in flight, give what has grown to the engine."""
+
+
+DROP_PURGED = 1
+DROP_EXPIRED = 2
+DROP_MAXLEN = 3
+DROP_DEAD_LETTERED = 4
+
+
+class Recovered(NamedTuple):
+    """A message that was found in the journal: `count` deliveries so far; `redelivered` goes out with it."""
+
+    message: Message
+    redelivered: bool
+    count: int
+
+
+# ---------------------------------------------------------------------------------------------------- catalog
+
+
+class VHostRow(NamedTuple):
+    name: str
+    description: str = ""
+    tags: tuple[str, ...] = ()
+    default_queue_type: str = ""
+
+
+class UserRow(NamedTuple):
+    """A user as RabbitMQ's definitions carry one; `password_hash` is salt + digest, empty: no password login."""
+
+    name: str
+    password_hash: bytes
+    hashing_algorithm: str
+    tags: tuple[str, ...] = ()
+
+
+class PermissionRow(NamedTuple):
+    user: str
+    vhost: str
+    configure: str
+    write: str
+    read: str
+
+
+class ExchangeRow(NamedTuple):
+    """A durable exchange; `arguments` as an encoded field table (its length included)."""
+
+    vhost: str
+    name: str
+    kind: str
+    auto_delete: bool
+    internal: bool
+    arguments: bytes
+
+
+class QueueRow(NamedTuple):
+    """A durable queue; `id` is never used again, which makes the journal records of a deleted queue garbage."""
+
+    id: int
+    vhost: str
+    name: str
+    auto_delete: bool
+    arguments: bytes
+
+
+class BindingRow(NamedTuple):
+    """A binding between durable ends; `destination_kind` is "queue" or "exchange"."""
+
+    vhost: str
+    source: str
+    destination_kind: str
+    destination: str
+    routing_key: str
+    arguments: bytes
+
+
+Row: TypeAlias = VHostRow | UserRow | PermissionRow | ExchangeRow | QueueRow | BindingRow
+
+
+class Change(NamedTuple):
+    """One change of the catalog. A put replaces the row with the same key; a drop reads only the key's fields.
+
+    Dropping a vhost drops all that is in it and its permissions, a user its permissions, an exchange or queue the
+    bindings that start or end there.
+    """
+
+    put: bool
+    row: Row
+
+
+class Snapshot(NamedTuple):
+    """All that the catalog holds, in insertion order; `next_queue_id` is above every id ever given."""
+
+    vhosts: list[VHostRow]
+    users: list[UserRow]
+    permissions: list[PermissionRow]
+    exchanges: list[ExchangeRow]
+    queues: list[QueueRow]
+    bindings: list[BindingRow]
+    next_queue_id: int
+
+
+Committed: TypeAlias = Callable[[Exception | None], None]
+
+
+class Catalog(Protocol):
+    """The durable truth of what exists. Changes that arrive while a commit runs share the next one."""
+
+    def load(self) -> Snapshot:
+        """What is there; called once, before the first submit."""
+
+    def submit(self, changes: Sequence[Change], done: Committed) -> None:
+        """Write the changes, in order with all others, in one transaction; `done(None)` on the loop's thread after the
+        commit, `done(error)` when it failed (nothing of it was written)."""
+
+    def close(self) -> None:
+        """Wait for the commits that are under way, then close."""
+
+
+# ------------------------------------------------------------------------------------------------------- auth
+
+
+class LoginRefused(Exception):
+    """The credentials were refused; the text is for the log, never for the client.
+
+    `malformed` tells a response that could not be read from one that was read and refused.
+    """
+
+    def __init__(self, reason: str, user: str = "", malformed: bool = False) -> None:
+        super().__init__(reason)
+        self.user = user
+        self.malformed = malformed
+
+
+class Identity(NamedTuple):
+    """Who has logged in."""
+
+    user: str
+    tags: frozenset[str]
+
+
+class Authenticator(Protocol):
+    """Says who the peer is. Mechanisms as SASL names, in the order they are offered."""
+
+    def mechanisms(self) -> Sequence[str]: ...
+
+    def login(self, mechanism: str, response: bytes, loopback: bool) -> Identity:
+        """Raises LoginRefused; KeyError for a mechanism that is not offered."""
+
+
+class Access(Protocol):
+    """What a user may do. `permission` is "configure", "write" or "read"; the default exchange is "amq.default"."""
+
+    def may_enter(self, user: str, vhost: str) -> bool: ...
+
+    def allows(self, user: str, vhost: str, permission: str, resource: str) -> bool: ...
+
+    def tags(self, user: str) -> frozenset[str]: ...

@@ -1,0 +1,1 @@
+"""Queues: their messages, their consumers, and what a channel has not settled yet."""

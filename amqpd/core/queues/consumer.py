@@ -1,0 +1,88 @@
+"""A consumer: who takes messages from a queue, and how many it may still take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+from amqpd.core.message import Message
+from amqpd.wire.tables import Table
+
+if TYPE_CHECKING:
+    from amqpd.core.queues.queue import Queue
+
+__all__ = ["UNLIMITED", "Consumer", "ConsumerChannel", "Deliver"]
+
+UNLIMITED = 1 << 60
+"""Credit of a consumer without a prefetch count: more than a connection can use up."""
+
+Deliver = Callable[[Message, bool, int], int]
+"""(message, redelivered, deliveries so far) -> octets that went to the outbox."""
+
+
+class ConsumerChannel(Protocol):
+    """What a queue needs to know of the channel a consumer lives on."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def connection_name(self) -> str: ...
+
+    @property
+    def user(self) -> str: ...
+
+    def room(self, no_ack: bool) -> int:
+        """How many deliveries the channel can take now, by its connection's outbox and, where they are to be acked, by
+        the prefetch count that its consumers share."""
+
+    def consumer_cancelled(self, consumer: Consumer) -> None:
+        """The broker has taken the consumer off its queue; the client is to be told."""
+
+
+class Consumer:
+    """One basic.consume.
+
+    `credit` is what is left of its own prefetch count. `parked` says that its queue's rota has dropped it because it
+    had no room; `Queue.room_again` puts it back.
+    """
+
+    __slots__ = (
+        "arguments",
+        "channel",
+        "credit",
+        "deliver",
+        "delivered",
+        "exclusive",
+        "no_ack",
+        "parked",
+        "prefetch",
+        "priority",
+        "queue",
+        "tag",
+    )
+
+    def __init__(
+        self,
+        tag: str,
+        queue: Queue,
+        channel: ConsumerChannel,
+        *,
+        no_ack: bool,
+        exclusive: bool,
+        prefetch: int,
+        priority: int,
+        arguments: Table,
+    ) -> None:
+        self.tag = tag
+        self.queue = queue
+        self.channel = channel
+        self.no_ack = no_ack
+        self.exclusive = exclusive
+        self.prefetch = prefetch
+        self.credit = prefetch if prefetch and not no_ack else UNLIMITED
+        self.priority = priority
+        self.arguments = arguments
+        self.parked = False
+        self.delivered = 0
+        self.deliver: Deliver

@@ -1,0 +1,121 @@
+"""The turn: once per pass of the loop, a short list of things done in a stated order.
+
+Reading and writing never interleave. All ready sockets are read first; what they cause is noted here; then, one call
+later and once for all of them:
+
+    0 read on    sessions that had spent their allowance in the last turn
+    1 dispatch   queues with messages and consumers that have room
+    2 journal    if no append is in flight, the batch that has grown goes to the engine
+    3 confirm    publishers learn what was accepted or committed
+    4 flush      one write per session that has something to say
+
+A queue that has used up its slice, or a session that has, comes again in the next turn, so that no one starves another.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Protocol
+
+from amqpd.core.ports import Journal
+
+__all__ = ["Confirming", "Flushing", "Ready", "Resuming", "Turn"]
+
+DISPATCH_SLICE = 1000
+"""Messages that one queue may deliver in one turn."""
+
+
+class Ready(Protocol):
+    """A queue that may have something to deliver."""
+
+    scheduled: bool
+
+    def dispatch(self, budget: int) -> bool:
+        """Deliver at most `budget` messages; True when there is more to do."""
+
+
+class Confirming(Protocol):
+    """A channel's confirms."""
+
+    def flush(self) -> None: ...
+
+
+class Flushing(Protocol):
+    """A session with bytes to send."""
+
+    def flush(self) -> None: ...
+
+
+class Resuming(Protocol):
+    """A session that stopped reading its buffer."""
+
+    def resume(self) -> None: ...
+
+
+class Turn:
+    """What this pass of the loop has still to do. `schedule()` asks for one call of `run` soon."""
+
+    def __init__(self, schedule: Callable[[], None], journal: Journal) -> None:
+        self.schedule = schedule
+        self.journal = journal
+        self.armed = False
+        self.ready: deque[Ready] = deque()
+        self.confirming: list[Confirming] = []
+        self.flushing: list[Flushing] = []
+        self.resuming: list[Resuming] = []
+
+    def arm(self) -> None:
+        """Have a turn run soon."""
+        if not self.armed:
+            self.armed = True
+            self.schedule()
+
+    def wake(self, queue: Ready) -> None:
+        """The queue may be able to deliver."""
+        if not queue.scheduled:
+            queue.scheduled = True
+            self.ready.append(queue)
+            if not self.armed:
+                self.arm()
+
+    def confirm(self, confirms: Confirming) -> None:
+        """The channel has something to confirm; the caller notes each channel once until its flush."""
+        self.confirming.append(confirms)
+        if not self.armed:
+            self.arm()
+
+    def touch(self, session: Flushing) -> None:
+        """The session has bytes to send; it notes itself once until its flush."""
+        self.flushing.append(session)
+        if not self.armed:
+            self.arm()
+
+    def read_on(self, session: Resuming) -> None:
+        """The session goes on with its buffer in the next turn."""
+        self.resuming.append(session)
+        self.arm()
+
+    def run(self) -> None:
+        """One turn."""
+        resuming, self.resuming = self.resuming, []
+        for session in resuming:
+            session.resume()
+        ready = self.ready
+        for _ in range(len(ready)):
+            queue = ready.popleft()
+            queue.scheduled = False
+            if queue.dispatch(DISPATCH_SLICE):
+                queue.scheduled = True
+                ready.append(queue)
+        self.journal.hand_over()
+        while self.confirming:
+            confirming, self.confirming = self.confirming, []
+            for confirms in confirming:
+                confirms.flush()
+        flushing, self.flushing = self.flushing, []
+        for outbox in flushing:
+            outbox.flush()
+        self.armed = False
+        if ready or self.resuming or self.flushing or self.confirming:
+            self.arm()

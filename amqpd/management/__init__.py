@@ -1,0 +1,1 @@
+"""The control surface: the HTTP API that amqpctl and other tools speak."""

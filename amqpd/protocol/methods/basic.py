@@ -1,0 +1,190 @@
+"""Class basic, but publish: taking messages and settling them. Source: RabbitMQ's rabbit_channel."""
+
+from __future__ import annotations
+
+from secrets import token_urlsafe
+from typing import TYPE_CHECKING, Any
+
+from amqpd.core import operations
+from amqpd.core.arguments import consumer_priority, queue_resource
+from amqpd.core.message import Message
+from amqpd.core.queues.consumer import Consumer
+from amqpd.core.queues.ledger import Delivery
+from amqpd.core.queues.queue import Queue
+from amqpd.core.queues.reply import REPLY_TO, ReplyTarget
+from amqpd.errors import NotAllowed, NotImplemented_, PreconditionFailed
+from amqpd.protocol.methods.queue import named
+from amqpd.wire import methods, outgoing
+from amqpd.wire.methods import commands
+
+if TYPE_CHECKING:
+    from amqpd.protocol.channel import Channel
+
+__all__ = [
+    "basic_ack",
+    "basic_cancel",
+    "basic_consume",
+    "basic_get",
+    "basic_nack",
+    "basic_qos",
+    "basic_recover",
+    "basic_recover_async",
+    "basic_reject",
+]
+
+
+def basic_qos(channel: Channel, method: Any) -> None:
+    """A prefetch count, for consumers started from now on or, global, shared by all of the channel."""
+    if method.prefetch_size:
+        raise NotImplemented_(f"prefetch_size!=0 ({method.prefetch_size})")
+    if method.global_:
+        channel.global_prefetch = method.prefetch_count
+        channel.unpark_consumers()
+    else:
+        channel.prefetch = method.prefetch_count
+    channel.session.send_method(channel.number, methods.build(commands.Basic.QosOk))
+
+
+# -------------------------------------------------------------------------------------------------- consume
+
+
+def basic_consume(channel: Channel, method: Any) -> None:
+    """Start a consumer."""
+    tag = method.consumer_tag or f"amq.ctag-{token_urlsafe(16)}"
+    if tag in channel.consumers or (channel.reply is not None and channel.reply.tag == tag):
+        raise NotAllowed(f"attempt to reuse consumer tag '{tag}'")
+    limit = channel.session.settings.consumer_max_per_channel
+    if limit is not None and len(channel.consumers) >= limit:
+        raise NotAllowed(f"reached maximum ({limit}) of consumers per channel")
+    if method.queue == REPLY_TO:
+        consume_replies(channel, method, tag)
+        return
+    name = named(channel, method.queue)
+    channel.actor.require(channel.vhost.name, "read", "queue", name)
+    queue = operations.find_queue(channel.vhost, channel.actor, name)
+    check_kind(channel, queue, method)
+    priority = consumer_priority(method.arguments)
+    queue.check_consumer(method.exclusive)
+    consumer = Consumer(
+        tag,
+        queue,
+        channel,
+        no_ack=method.no_ack,
+        exclusive=method.exclusive,
+        prefetch=channel.prefetch,
+        priority=priority,
+        arguments=method.arguments,
+    )
+    consumer.deliver = channel.deliverer(tag, None if method.no_ack else consumer)
+    channel.consumers[tag] = consumer
+    if not method.nowait:
+        channel.session.send_method(channel.number, methods.build(commands.Basic.ConsumeOk, consumer_tag=tag))
+    queue.add_consumer(consumer)
+
+
+def check_kind(channel: Channel, queue: Queue, method: Any) -> None:
+    """What quorum queues and streams refuse."""
+    if queue.kind == "classic":
+        return
+    resource = queue_resource(queue.name, queue.vhost)
+    if channel.global_prefetch:
+        raise NotImplemented_(f"{resource} does not support global qos")
+    if queue.kind == "stream":
+        if method.no_ack:
+            raise NotImplemented_(f"automatic acknowledgement not supported by stream {resource}")
+        if not channel.prefetch:
+            raise PreconditionFailed(f"consumer prefetch count is not set for stream {resource}")
+
+
+def consume_replies(channel: Channel, method: Any, tag: str) -> None:
+    """Direct reply-to: one consumer per channel, without ack."""
+    if not method.no_ack:
+        raise PreconditionFailed("reply consumer cannot acknowledge")
+    if channel.reply is not None:
+        raise PreconditionFailed("reply consumer already set")
+    channel.reply = ReplyTarget(tag, channel.deliverer(tag, None))
+    channel.broker.replies[channel.reply.name] = channel.reply
+    if not method.nowait:
+        channel.session.send_method(channel.number, methods.build(commands.Basic.ConsumeOk, consumer_tag=tag))
+
+
+def basic_cancel(channel: Channel, method: Any) -> None:
+    """Stop a consumer; an unknown tag is no error. What it has been delivered stays with the channel."""
+    tag = method.consumer_tag
+    consumer = channel.consumers.pop(tag, None)
+    if consumer is not None:
+        operations.cancel_consumer(channel.broker, channel.vhost, consumer)
+    elif channel.reply is not None and channel.reply.tag == tag:
+        channel.end_replies()
+    if not method.nowait:
+        channel.session.send_method(channel.number, methods.build(commands.Basic.CancelOk, consumer_tag=tag))
+
+
+def basic_get(channel: Channel, method: Any) -> None:
+    """Take one message."""
+    name = named(channel, method.queue)
+    channel.actor.require(channel.vhost.name, "read", "queue", name)
+    queue = operations.find_queue(channel.vhost, channel.actor, name)
+    if queue.kind == "stream":
+        raise NotImplemented_(f"basic.get not supported by stream queues {queue_resource(queue.name, queue.vhost)}")
+    found = queue.get()
+    if found is None:
+        channel.session.outbox.send(outgoing.get_empty(channel.number))
+        return
+    message, redelivered, count = found
+    send_message(channel, method, queue, message, redelivered, count)
+
+
+def send_message(channel: Channel, method: Any, queue: Queue, message: Message, redelivered: bool, count: int) -> None:
+    if method.no_ack:
+        tag = channel.ledger.skip()
+        queue.settle((tag, queue, None, message, count))
+    else:
+        tag = channel.ledger.add(queue, None, message, count)
+    session = channel.session
+    session.outbox.send(outgoing.get_ok(channel.number, tag, redelivered, message[1], queue.ready))
+    session.outbox.send_content(message[2], message[3], channel.number, session.frame_max)
+
+
+# --------------------------------------------------------------------------------------------------- settle
+
+
+def basic_ack(channel: Channel, method: Any) -> None:
+    """The client is done with one message, or with all up to this tag."""
+    deliveries = channel.ledger.take(method.delivery_tag, method.multiple)
+    if channel.transaction is not None:
+        channel.transaction.ack(deliveries)
+    else:
+        channel.settle(deliveries)
+
+
+def basic_nack(channel: Channel, method: Any) -> None:
+    """The client will not take care of one message, or of all up to this tag."""
+    refuse(channel, channel.ledger.take(method.delivery_tag, method.multiple), method.requeue)
+
+
+def basic_reject(channel: Channel, method: Any) -> None:
+    """The client will not take care of this message."""
+    refuse(channel, channel.ledger.take(method.delivery_tag, False), method.requeue)
+
+
+def refuse(channel: Channel, deliveries: list[Delivery], requeue: bool) -> None:
+    if channel.transaction is not None:
+        channel.transaction.refused(deliveries, requeue)
+    elif requeue:
+        channel.requeue(deliveries)
+    else:
+        channel.settle(deliveries)
+
+
+def basic_recover(channel: Channel, method: Any) -> None:
+    """All that the channel has not settled goes back to its queues."""
+    basic_recover_async(channel, method)
+    channel.session.send_method(channel.number, methods.build(commands.Basic.RecoverOk))
+
+
+def basic_recover_async(channel: Channel, method: Any) -> None:
+    """The same without an answer."""
+    if not method.requeue:
+        raise NotImplemented_("requeue=false")
+    channel.requeue(channel.ledger.take(0, True))

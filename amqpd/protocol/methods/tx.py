@@ -1,0 +1,140 @@
+"""Class tx: publishes and settlements of a channel that take effect at commit.
+
+A publish is checked and routed at once and kept; at commit all are enqueued and then the settlements are done, as one
+group of the journal, and commit-ok waits for its commit. Rollback drops the publishes and puts the settled deliveries
+back among the unsettled, not into their queues. Source: RabbitMQ, "Broker Semantics"; rabbit_channel.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from amqpd.core.operations import Done
+from amqpd.core.plan import Plan, Target, durable_ids
+from amqpd.core.queues.ledger import Delivery
+from amqpd.errors import PreconditionFailed
+from amqpd.protocol import publishing
+from amqpd.wire import methods
+from amqpd.wire.methods import commands
+from amqpd.wire.outgoing import Content
+
+if TYPE_CHECKING:
+    from amqpd.protocol.channel import Channel
+
+__all__ = ["Transaction", "tx_commit", "tx_rollback", "tx_select"]
+
+
+class Publish(NamedTuple):
+    """A publish that waits for the commit."""
+
+    mandatory: bool
+    routing: bytes
+    targets: Sequence[Target]
+    persistent: bool
+    content: Content
+    origin: int
+
+
+class Transaction:
+    """What a channel in tx mode has gathered since the last commit or rollback."""
+
+    def __init__(self, channel: Channel) -> None:
+        self.channel = channel
+        self.publishes: list[Publish] = []
+        self.acked: list[Delivery] = []
+        self.refusals: list[tuple[list[Delivery], bool]] = []
+
+    @property
+    def settling(self) -> int:
+        """Deliveries whose settlement waits for the commit."""
+        return len(self.acked) + sum(len(deliveries) for deliveries, _ in self.refusals)
+
+    def publish(
+        self,
+        mandatory: bool,
+        plan: Plan,
+        targets: Sequence[Target],
+        persistent: bool,
+        content: Content,
+        origin: int,
+    ) -> None:
+        """Keep a publish that has been checked and routed."""
+        self.publishes.append(Publish(mandatory, plan.routing, targets, persistent, content, origin))
+
+    def ack(self, deliveries: list[Delivery]) -> None:
+        """Keep an ack."""
+        self.acked += deliveries
+
+    def refused(self, deliveries: list[Delivery], requeue: bool) -> None:
+        """Keep a nack or reject."""
+        self.refusals.append((deliveries, requeue))
+
+    def apply(self) -> None:
+        """Do all that was kept."""
+        publishes, self.publishes = self.publishes, []
+        acked, self.acked = self.acked, []
+        refusals, self.refusals = self.refusals, []
+        channel = self.channel
+        for item in publishes:
+            targets = [target for target in item.targets if target.alive]
+            publishing.deliver(
+                channel,
+                item.mandatory,
+                item.routing,
+                targets,
+                durable_ids(targets),
+                item.persistent,
+                item.content,
+                item.origin,
+            )
+        channel.settle(acked)
+        for deliveries, requeue in refusals:
+            if requeue:
+                channel.requeue(deliveries)
+            else:
+                channel.settle(deliveries)
+
+    def rollback(self) -> None:
+        """Forget what was kept."""
+        self.publishes.clear()
+        deliveries = self.acked + [delivery for group, _ in self.refusals for delivery in group]
+        self.acked = []
+        self.refusals = []
+        self.channel.ledger.restore(deliveries)
+
+
+def tx_select(channel: Channel, method: Any) -> None:
+    """Publishes and settlements wait for commit from now on."""
+    if channel.confirms is not None:
+        raise PreconditionFailed("cannot switch from confirm to tx mode")
+    if channel.transaction is None:
+        channel.transaction = Transaction(channel)
+        channel.lane = False
+    channel.session.send_method(channel.number, methods.build(commands.Tx.SelectOk))
+
+
+def transaction_of(channel: Channel) -> Transaction:
+    if channel.transaction is None:
+        raise PreconditionFailed("channel is not transactional")
+    return channel.transaction
+
+
+def tx_commit(channel: Channel, method: Any) -> None:
+    """Do what was kept; the answer comes when it is safe."""
+    transaction = transaction_of(channel)
+
+    def commit(done: Done[None]) -> None:
+        channel.broker.journal.group(transaction.apply).when_committed(lambda: done(None))
+
+    channel.perform(
+        commit,
+        lambda _: channel.session.send_method(channel.number, methods.build(commands.Tx.CommitOk)),
+        method,
+    )
+
+
+def tx_rollback(channel: Channel, method: Any) -> None:
+    """Forget what was kept."""
+    transaction_of(channel).rollback()
+    channel.session.send_method(channel.number, methods.build(commands.Tx.RollbackOk))

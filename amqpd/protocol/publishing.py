@@ -1,0 +1,154 @@
+"""What a publish does, on both roads: the lane's short way and the general one, with the same effect.
+
+The order of the general road is RabbitMQ's, for it decides which error a message with several faults gets: size, write
+permission, exchange, internal, reply-to, expiration, CC and BCC, user-id, routing. Then: enqueue in all target queues,
+one journal record for the durable ones, return if mandatory and unroutable, confirm.
+
+Source: RabbitMQ's rabbit_channel, handle_method(basic.publish).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from amqpd.core.message import SLICE_MAX
+from amqpd.core.plan import Plan, Target, durable_ids
+from amqpd.core.queues.reply import REPLY_TO
+from amqpd.errors import AmqpError, NoRoute, NotImplemented_, PreconditionFailed
+from amqpd.wire import framing, outgoing, properties
+
+if TYPE_CHECKING:
+    from amqpd.protocol.channel import Channel, Content
+
+__all__ = ["deliver", "express", "publish"]
+
+MANDATORY = 1
+"""The bit in the last octet of basic.publish."""
+
+DIRECT_REPLY = REPLY_TO.encode()
+BODY_LIMIT = 512 << 20
+
+
+def express(channel: Channel, data: bytes, start: int, method_end: int, header_end: int, content_end: int) -> bool:
+    """The lane: take a publish that lies whole in `data` (see wire/express), or decline and change nothing."""
+    arguments = data[start : method_end - 1]
+    plan = channel.plans.known.get(arguments)
+    if plan is None or plan.guard.epoch != plan.epoch:
+        return False
+    targets = plan.targets
+    if targets is None or (not targets and arguments[-1] & MANDATORY):
+        return False
+    try:
+        facts = properties.facts(data[method_end + 19 : header_end - 1])
+    except AmqpError:
+        return False
+    if not facts.plain:
+        return False
+    content: outgoing.Content
+    largest = max(header_end - method_end, content_end - header_end)
+    if content_end - method_end <= SLICE_MAX:
+        content = data[method_end:content_end]
+    else:
+        content = (data[method_end:header_end], data[header_end:content_end])
+    commit = channel.broker.enqueue(
+        targets, plan.durable, facts.persistent, plan.routing, content, channel.number | largest << 16
+    )
+    confirms = channel.confirms
+    if confirms is not None:
+        confirms.accepted(commit)
+    channel.published += 1
+    channel.cost = len(targets) + 1
+    return True
+
+
+def publish(channel: Channel, content: Content) -> None:
+    """The general road: a publish whose frames are all there."""
+    session, method = channel.session, content.method
+    if method.immediate:
+        raise NotImplemented_("immediate=true")
+    limit = session.settings.max_message_size
+    if content.body_size > limit:
+        size = content.body_size
+        raise PreconditionFailed(
+            f"message size {size} is larger than max size {limit}"
+            if limit >= BODY_LIMIT
+            else f"message size {size} is larger than configured max size {limit}"
+        )
+    plan = channel.plans.find(content.arguments, method.exchange, method.routing_key)
+    assert content.props is not None
+    facts = properties.facts(content.props)
+    targets, durable = plan.targets, plan.durable
+    if not facts.plain or targets is None:
+        targets = consider(channel, content, plan, facts)
+        durable = durable_ids(targets)
+    frames: outgoing.Content = tuple(content.frames)
+    if sum(map(len, frames)) <= SLICE_MAX:
+        frames = b"".join(frames)
+    origin = channel.number | content.largest << 16
+    if channel.transaction is not None:
+        channel.transaction.publish(method.mandatory, plan, targets, facts.persistent, frames, origin)
+    else:
+        deliver(channel, method.mandatory, plan.routing, targets, durable, facts.persistent, frames, origin)
+
+
+def consider(channel: Channel, content: Content, plan: Plan, facts: properties.Facts) -> Sequence[Target]:
+    """A message that must be looked at more closely: its properties are checked, and rewritten where the broker does
+    that, and its targets are found by more than its routing key."""
+    props = content.props
+    assert props is not None
+    if facts.reply_to is not None:
+        if channel.reply is None:
+            raise PreconditionFailed("fast reply consumer does not exist")
+        props = properties.rewrite(props, reply_to=channel.reply.name.encode())
+    if facts.expiration is not None:
+        properties.expiration(facts.expiration)
+    headers = properties.headers(props) if facts.has_headers else {}
+    copies, blind_copies = properties.copies(headers)
+    if facts.user_id is not None:
+        check_user_id(channel, facts.user_id)
+    if plan.targets is None or copies or blind_copies:
+        targets = channel.plans.route(plan, (plan.key, *copies, *blind_copies), headers)
+    else:
+        targets = plan.targets
+    if "BCC" in headers:
+        kept = {name: field for name, field in headers.items() if name != "BCC"}
+        props = properties.rewrite(props, headers=kept)
+    if props is not content.props:
+        replace_header(channel, content, props)
+    return targets
+
+
+def check_user_id(channel: Channel, user_id: bytes) -> None:
+    claimed = user_id.decode("utf-8", "replace")
+    if claimed != channel.user and "impersonator" not in channel.session.tags:
+        raise PreconditionFailed(f"user_id property set to '{claimed}' but authenticated user was '{channel.user}'")
+
+
+def replace_header(channel: Channel, content: Content, props: bytes) -> None:
+    head = b"\x00\x3c\x00\x00" + content.body_size.to_bytes(8, "big")
+    content.frames[0] = framing.frame(framing.HEADER, channel.number, head + props)
+    content.largest = max(content.largest, len(content.frames[0]))
+
+
+def deliver(
+    channel: Channel,
+    mandatory: bool,
+    routing: bytes,
+    targets: Sequence[Target],
+    durable: Sequence[int],
+    persistent: bool,
+    content: outgoing.Content,
+    origin: int,
+) -> None:
+    """Enqueue what has been checked and routed; return it if it must be routed and is not; confirm."""
+    commit = None
+    if targets:
+        commit = channel.broker.enqueue(targets, durable, persistent, routing, content, origin)
+    elif mandatory:
+        outbox = channel.session.outbox
+        outbox.send(outgoing.returned(channel.number, NoRoute.code, NoRoute.constant, routing))
+        outbox.send_content(content, origin, channel.number, channel.session.frame_max)
+    if channel.confirms is not None:
+        channel.confirms.accepted(commit)
+    channel.published += 1

@@ -1,0 +1,1 @@
+"""The asyncio rim: sockets and timers around sans-IO sessions."""

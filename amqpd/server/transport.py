@@ -1,0 +1,90 @@
+"""The socket side of a session: asyncio's callbacks, one line each, and nothing awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic_ns, time_ns
+
+from amqpd.protocol.peer import Peer
+from amqpd.protocol.session import Session
+
+__all__ = ["AmqpProtocol", "SessionFactory", "now", "wall"]
+
+WRITE_HIGH = 1 << 20
+"""Octets in the transport's buffer above which deliveries stop."""
+
+
+def now() -> int:
+    """Monotonic milliseconds, the time that sessions are told."""
+    return monotonic_ns() // 1_000_000
+
+
+def wall() -> int:
+    """Milliseconds since the epoch."""
+    return time_ns() // 1_000_000
+
+
+SessionFactory = Callable[["AmqpProtocol", Peer], Session]
+
+
+class AmqpProtocol(asyncio.Protocol):
+    """One accepted connection: asyncio's Protocol towards the loop, a `protocol.outbox.Transport` towards its session.
+
+    `living` holds those that are connected.
+    """
+
+    transport: asyncio.Transport
+    session: Session
+
+    def __init__(self, factory: SessionFactory, living: set[AmqpProtocol]) -> None:
+        self.factory = factory
+        self.living = living
+
+    # ------------------------------------------------------------------------------------- from the loop
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        transport.set_write_buffer_limits(high=WRITE_HIGH)
+        peer, sock = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        self.session = self.factory(self, Peer(peer[0], peer[1], sock[0], sock[1]))
+        self.living.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.session.receive(data, now())
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.living.discard(self)
+        self.session.lost(None)
+
+    def pause_writing(self) -> None:
+        self.session.pause_writing()
+
+    def resume_writing(self) -> None:
+        self.session.resume_writing()
+
+    # ----------------------------------------------------------------------------------- from the session
+
+    def write(self, data: bytes) -> None:
+        self.transport.write(data)
+
+    def backlog(self) -> int:
+        return self.transport.get_write_buffer_size()
+
+    def pause_reading(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    def close(self) -> None:
+        self.transport.close()
+
+    def abort(self) -> None:
+        self.transport.abort()

@@ -1,0 +1,1 @@
+"""Raw-socket load: messages per second and broker CPU per message."""

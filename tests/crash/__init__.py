@@ -1,0 +1,1 @@
+"""Kill the broker under load, again and again, and account for every confirmed message."""

@@ -1,14 +1,13 @@
-"""Users and permissions as plain rows, and what a catalog change does to them.
+"""Users and permissions as plain rows, and what a committed catalog change does to them.
 
-UserStore keeps two directories: one of what is committed, which logins and permission checks read, and one of what will
-be when all that is under way has been written, which new operations are checked against.
+UserStore keeps one directory: what it holds is what logins and permission checks see.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from amqpd.core.ports import Change, PermissionRow, UserRow, VHostRow
+from amqpd.core.ports import Change, PermissionRow, UserRow
 
 __all__ = ["Directory"]
 
@@ -20,12 +19,8 @@ class Directory:
         self.users = {row.name: row for row in users}
         self.permissions = {(row.user, row.vhost): row for row in permissions}
 
-    def copy(self) -> Directory:
-        """A directory that changes on its own from now on."""
-        return Directory(self.users.values(), self.permissions.values())
-
     def apply(self, changes: Iterable[Change]) -> None:
-        """Put and drop these rows. Dropping a user or a vhost drops its permissions too."""
+        """Put and drop these rows. Dropping a user drops its permissions too."""
         for change in changes:
             row = change.row
             if isinstance(row, UserRow):
@@ -39,8 +34,6 @@ class Directory:
                     self.permissions[row.user, row.vhost] = row
                 else:
                     self.permissions.pop((row.user, row.vhost), None)
-            elif isinstance(row, VHostRow) and not change.put:
-                self.drop_permissions(vhost=row.name)
 
     def find_permissions(self, user: str | None = None, vhost: str | None = None) -> list[PermissionRow]:
         """The permissions of this user, in this virtual host, or both; None means any."""
@@ -50,6 +43,9 @@ class Directory:
             if (user is None or row.user == user) and (vhost is None or row.vhost == vhost)
         ]
 
-    def drop_permissions(self, user: str | None = None, vhost: str | None = None) -> None:
-        for row in self.find_permissions(user, vhost):
+    def drop_permissions(self, user: str | None = None, vhost: str | None = None) -> list[PermissionRow]:
+        """Forget what find_permissions finds; returns it."""
+        rows = self.find_permissions(user, vhost)
+        for row in rows:
             del self.permissions[row.user, row.vhost]
+        return rows

@@ -7,21 +7,22 @@ nothing and ends in `done(error)`. With a catalog that commits at once, `done` i
     operation ── check against `planned` ── submit ── committed ── apply to `current` ── listeners ── done(None)
                                                  └─── failed ──── rebuild `planned` ──────────────── done(error)
 
-`planned` is `current` plus what is under way, so two operations that overlap see each other in the order in which they
-were asked: of two add_user("x") the second is refused although the first is not committed yet.
+`planned` is the users that there will be once all that is under way has been written, so two operations that overlap
+see each other in the order in which they were asked: of two add_user("x") the second is refused although the first is
+not committed yet.
 
 Source: RabbitMQ's rabbit_auth_backend_internal; the texts are those that rabbitmqctl prints.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from amqpd.auth.directory import Directory
 from amqpd.auth.passwords import ALGORITHMS, SHA256, hash_password
 from amqpd.auth.permissions import compile_pattern
-from amqpd.core.ports import Catalog, Change, PermissionRow, Snapshot, UserRow, VHostRow
+from amqpd.core.ports import Catalog, Change, PermissionRow, Snapshot, UserRow
 from amqpd.errors import AmqpError, InternalError, NotFound, PreconditionFailed
 
 __all__ = ["TAGS_MAX", "Done", "Listener", "UserStore", "normal_tags"]
@@ -48,7 +49,7 @@ class UserStore:
         if algorithm not in ALGORITHMS:
             raise ValueError(f"unknown password hashing algorithm '{algorithm}'")
         self.current = Directory(snapshot.users, snapshot.permissions)
-        self.planned = self.current.copy()
+        self.planned = dict(self.current.users)
         self.under_way: list[list[Change]] = []
         self.catalog = catalog
         self.vhost_exists = vhost_exists
@@ -67,7 +68,7 @@ class UserStore:
 
     def get_user(self, name: str) -> UserRow:
         """The user. Raises NotFound."""
-        return require_user(self.current, name)
+        return require_user(self.current.users, name)
 
     def find_permission(self, user: str, vhost: str) -> PermissionRow | None:
         """What the user may do in the virtual host; None: it may not even enter."""
@@ -95,7 +96,7 @@ class UserStore:
 
         Raises PreconditionFailed when it exists, has no name or too many tags.
         """
-        if name in self.planned.users:
+        if name in self.planned:
             raise PreconditionFailed(f'User "{name}" already exists')
         self.put_user(name, tags, done, password=password)
 
@@ -149,14 +150,10 @@ class UserStore:
 
         To be called when its deletion is submitted, before another virtual host can take the name.
         """
-        rows = self.current.find_permissions(vhost=name) + self.planned.find_permissions(vhost=name)
-        gone = [Change(False, VHostRow(name))]
-        self.current.apply(gone)
-        self.planned.apply(gone)
         for changes in self.under_way:
             changes[:] = [c for c in changes if not (isinstance(c.row, PermissionRow) and c.row.vhost == name)]
-        for user in {row.user for row in rows}:
-            self.tell(user, name)
+        for row in self.current.drop_permissions(vhost=name):
+            self.tell(row.user, name)
 
     # ----------------------------------------------------------------------------------------- checking
 
@@ -200,7 +197,7 @@ class UserStore:
     def write(self, changes: Sequence[Change], done: Done) -> None:
         """Submit the changes, which have been checked."""
         mine = list(changes)
-        self.planned.apply(mine)
+        self.plan(mine)
         self.under_way.append(mine)
 
         def committed(error: Exception | None) -> None:
@@ -216,11 +213,20 @@ class UserStore:
 
         self.catalog.submit(changes, committed)
 
+    def plan(self, changes: Iterable[Change]) -> None:
+        for change in changes:
+            row = change.row
+            if isinstance(row, UserRow):
+                if change.put:
+                    self.planned[row.name] = row
+                else:
+                    self.planned.pop(row.name, None)
+
     def replan(self) -> None:
-        """What will be, now that something which was under way never will."""
-        self.planned = self.current.copy()
+        """Which users there will be, now that something which was under way never will."""
+        self.planned = dict(self.current.users)
         for changes in self.under_way:
-            self.planned.apply(changes)
+            self.plan(changes)
 
     def announce(self, changes: Iterable[Change]) -> None:
         for change in changes:
@@ -242,8 +248,8 @@ class UserStore:
             raise NotFound(f'Virtual host "{name}" does not exist')
 
 
-def require_user(directory: Directory, name: str) -> UserRow:
-    row = directory.users.get(name)
+def require_user(users: Mapping[str, UserRow], name: str) -> UserRow:
+    row = users.get(name)
     if row is None:
         raise NotFound(f'User "{name}" does not exist')
     return row

@@ -101,11 +101,12 @@ class Broker:
             )
             restored.recover(messages.get(queue.id, ()))
             self.vhosts[queue.vhost].queues[queue.name] = restored
-        for row in snapshot.bindings:
-            vhost = self.vhosts[row.vhost]
-            destination = (vhost.queues if row.destination_kind == "queue" else vhost.exchanges)[row.destination]
-            arguments, _ = decode_table(row.arguments)
-            vhost.add_binding(Binding(vhost.exchanges[row.source], destination, row.routing_key, arguments))
+        for binding in snapshot.bindings:
+            vhost = self.vhosts[binding.vhost]
+            ends = vhost.queues if binding.destination_kind == "queue" else vhost.exchanges
+            arguments, _ = decode_table(binding.arguments)
+            source, destination = vhost.exchanges[binding.source], ends[binding.destination]
+            vhost.add_binding(Binding(source, destination, binding.routing_key, arguments))
 
     def add_vhost(self, row: VHostRow) -> VHost:
         """The virtual host exists from now on."""

@@ -78,11 +78,11 @@ DROP_DEAD_LETTERED = 4
 
 
 class Recovered(NamedTuple):
-    """A message that was found in the journal: `count` deliveries so far; `redelivered` goes out with it."""
+    """A message that was found in the journal: `deliveries` of it so far; `redelivered` goes out with it."""
 
     message: Message
     redelivered: bool
-    count: int
+    deliveries: int
 
 
 # ---------------------------------------------------------------------------------------------------- catalog

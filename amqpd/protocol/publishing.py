@@ -82,9 +82,9 @@ def publish(channel: Channel, content: Content) -> None:
     if not facts.plain or targets is None:
         targets = consider(channel, content, plan, facts)
         durable = durable_ids(targets)
-    frames: outgoing.Content = tuple(content.frames)
-    if sum(map(len, frames)) <= SLICE_MAX:
-        frames = b"".join(frames)
+    frames: outgoing.Content
+    small = sum(map(len, content.frames)) <= SLICE_MAX
+    frames = b"".join(content.frames) if small else tuple(content.frames)
     origin = channel.number | content.largest << 16
     if channel.transaction is not None:
         channel.transaction.publish(method.mandatory, plan, targets, facts.persistent, frames, origin)

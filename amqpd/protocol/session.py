@@ -470,6 +470,7 @@ class Session:
         """Leave the broker: channels end, what they hold goes back, exclusive queues go."""
         if not self.running:
             return
+        assert self.vhost is not None
         self.running = False
         for channel in list(self.channels.values()):
             channel.close()

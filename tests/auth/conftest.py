@@ -31,9 +31,9 @@ class HeldCatalog:
         if not self.hold:
             self.settle()
 
-    def settle(self, error: Exception | None = None) -> None:
-        """End the oldest commit that waits."""
-        self.waiting.pop(0)(error)
+    def settle(self, error: Exception | None = None, at: int = 0) -> None:
+        """End a commit that waits, the oldest unless another is meant."""
+        self.waiting.pop(at)(error)
 
     def close(self) -> None:
         assert not self.waiting

@@ -112,7 +112,7 @@ def test_a_changed_password_counts_at_once(
     refusal(authenticator, b"\0alice\0new")
 
 
-def test_bootstrap_is_one_commit_and_happens_once(users: UserStore, catalog, done) -> None:  # type: ignore[no-untyped-def]
+def test_bootstrap_is_one_commit_and_happens_once(users: UserStore, catalog, done) -> None:
     assert bootstrap(users, "guest", "guest", "/", ["administrator"], ("a", "b", "c"), done)
     assert [len(changes) for changes in catalog.written] == [2]
     assert users.find_permission("guest", "/")[2:] == ("a", "b", "c")

@@ -48,20 +48,10 @@ def test_search(pattern: str, name: str, found: bool) -> None:
 @pytest.mark.parametrize(
     "pattern",
     [
-        "*",
-        "(",
-        "[",
-        "a**",
-        "[[:alpha:]",
-        "[:alpha:]",
-        "[[:^alpha:]]",
-        "[[:nonsense:]]",
-        "\\",
-        r"\p{L}",
-        "(?u)a",
-        "a(?i)b",
-    ]
-    + ["(?R)", "(*FAIL)", "a{99999999999999999999}", "(" * 50000],
+        *("*", "(", "[", "a**", "\\", "(" * 50000, "a{99999999999999999999}"),
+        *("[[:alpha:]", "[:alpha:]", "[[:^alpha:]]", "[[:nonsense:]]"),
+        *(r"\p{L}", "(?u)a", "a(?i)b", "(?R)", "(*FAIL)"),
+    ],
 )
 def test_what_does_not_compile_is_refused(pattern: str) -> None:
     with pytest.raises(PreconditionFailed, match="invalid regular expression") as caught:

@@ -1,7 +1,8 @@
 """A broker in a process of its own, for tests that start it, watch it, kill it and start it again.
 
-The process is known by its pid and ended by its pid; a broker that outlives the test program is ended when the interpreter leaves. Its output goes to a file in
-the data directory's parent; a thread copies it there and watches for the line that says the broker is ready, so that nobody has to poll.
+The process is known by its pid and ended by its pid; a broker that outlives the test program is ended when the
+interpreter leaves. Its output goes to a file in the data directory's parent; a thread copies it there and watches for
+the line that says the broker is ready, so that nobody has to poll.
 """
 
 from __future__ import annotations
@@ -117,7 +118,9 @@ class BrokerProcess:
         if not self._settled.wait(self.startup_timeout) or not self._ready:
             state = "is not ready" if self.running else f"ended with status {self._process and self._process.poll()}"
             self.kill()
-            raise BrokerError(f"the broker {state} after {time.monotonic() - began:.1f} s; its log ends:\n{self.log()[-4000:]}")
+            raise BrokerError(
+                f"the broker {state} after {time.monotonic() - began:.1f} s; its log ends:\n{self.log()[-4000:]}"
+            )
         self.started_in = time.monotonic() - began
         return self
 
@@ -142,7 +145,9 @@ class BrokerProcess:
             self._reap(timeout)
         except subprocess.TimeoutExpired:
             self.kill()
-            raise BrokerError(f"the broker did not stop within {timeout} s; its log ends:\n{self.log()[-4000:]}") from None
+            raise BrokerError(
+                f"the broker did not stop within {timeout} s; its log ends:\n{self.log()[-4000:]}"
+            ) from None
         return self._process.returncode
 
     def restart(self) -> float:
@@ -171,7 +176,9 @@ class BrokerProcess:
     def __enter__(self) -> Self:
         return self if self.running else self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.kill()
         if self._own_directory and kind is None:
             shutil.rmtree(self.directory, ignore_errors=True)

@@ -1,7 +1,8 @@
 """What the kernel says about a process: CPU time, memory, open files, the TCP connections on a port.
 
-Everything is read from /proc, so that a broker written in any language can be watched by its pid. A *tree* is a process and all its descendants: RabbitMQ's
-start script keeps a shell above the virtual machine, and a broker is free to use helper processes.
+Everything is read from /proc, so that a broker written in any language can be watched by its pid. A *tree* is a
+process and all its descendants: RabbitMQ's start script keeps a shell above the virtual machine, and a broker is free
+to use helper processes.
 """
 
 from __future__ import annotations

@@ -82,11 +82,15 @@ def queue_bind(channel: Channel, method: Any) -> None:
 def queue_unbind(channel: Channel, method: Any) -> None:
     """queue.unbind, which has no nowait."""
     name, key = binding_key(channel, method)
+
+    def reply(_: None) -> None:
+        channel.session.send_method(channel.number, methods.build(commands.Queue.UnbindOk))
+
     channel.perform(
         lambda done: operations.unbind(
             channel.broker, channel.vhost, channel.actor, method.exchange, "queue", name, key, method.arguments, done
         ),
-        lambda _: channel.session.send_method(channel.number, methods.build(commands.Queue.UnbindOk)),
+        reply,
         method,
     )
 

@@ -1,0 +1,116 @@
+"""topic: binding keys are patterns over the words of the routing key.
+
+Words are separated by dots and may be empty (`a..b` has three). `*` stands for exactly one word, `#` for any number,
+none included. Binding keys are kept as a trie of words, so that a route looks only at patterns that can still match.
+The walk keeps the set of trie nodes that are reachable after each word, which makes it linear in the number of nodes
+touched whatever the pattern: `#.#.#.a` is no worse than its length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from amqpd.core.exchanges.base import Binding, Depends, Destination
+from amqpd.wire.tables import Table
+
+__all__ = ["Topic"]
+
+
+class Node:
+    """A place in the trie: the words that may come next, and the bindings whose pattern ends here."""
+
+    __slots__ = ("bindings", "children", "hash", "repeats", "star")
+
+    def __init__(self, repeats: bool = False) -> None:
+        self.repeats = repeats
+        """Reached by a #: it may take any further word and stay."""
+        self.children: dict[str, Node] = {}
+        self.star: Node | None = None
+        self.hash: Node | None = None
+        self.bindings: dict[Binding, None] = {}
+
+    @property
+    def empty(self) -> bool:
+        return not (self.children or self.bindings or self.star or self.hash)
+
+    def step(self, word: str, make: bool) -> Node | None:
+        """The node that a pattern's next word leads to."""
+        if word == "*":
+            if self.star is None and make:
+                self.star = Node()
+            return self.star
+        if word == "#":
+            if self.hash is None and make:
+                self.hash = Node(repeats=True)
+            return self.hash
+        if word not in self.children and make:
+            self.children[word] = Node()
+        return self.children.get(word)
+
+    def cut(self, word: str) -> None:
+        """Forget the node that this word leads to."""
+        if word == "*":
+            self.star = None
+        elif word == "#":
+            self.hash = None
+        else:
+            del self.children[word]
+
+
+class Topic:
+    """The topic exchange type."""
+
+    name: ClassVar[str] = "topic"
+    depends: ClassVar[Depends] = Depends.KEY
+
+    def __init__(self) -> None:
+        self.root = Node()
+
+    def check_binding(self, routing_key: str, arguments: Table) -> None:
+        """Any binding will do."""
+
+    def bind(self, binding: Binding) -> None:
+        node = self.root
+        for word in binding.routing_key.split("."):
+            following = node.step(word, make=True)
+            assert following is not None
+            node = following
+        node.bindings[binding] = None
+
+    def unbind(self, binding: Binding) -> None:
+        path: list[tuple[Node, str]] = []
+        node = self.root
+        for word in binding.routing_key.split("."):
+            path.append((node, word))
+            following = node.step(word, make=False)
+            assert following is not None
+            node = following
+        del node.bindings[binding]
+        while path and node.empty:
+            node, word = path.pop()
+            node.cut(word)
+
+    def route(self, routing_key: str, headers: Table) -> Iterable[Destination]:
+        reached: dict[Node, None] = {}
+        reach(self.root, reached)
+        for word in routing_key.split("."):
+            following: dict[Node, None] = {}
+            for node in reached:
+                if node.repeats:
+                    reach(node, following)
+                child = node.children.get(word)
+                if child is not None:
+                    reach(child, following)
+                if node.star is not None:
+                    reach(node.star, following)
+            reached = following
+        return [binding.destination for node in reached for binding in node.bindings]
+
+
+def reach(node: Node, reached: dict[Node, None]) -> None:
+    """The node is reached, and with it those behind a # that stands for no word."""
+    following: Node | None = node
+    while following is not None and following not in reached:
+        reached[following] = None
+        following = following.hash

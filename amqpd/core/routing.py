@@ -1,0 +1,89 @@
+"""Routing: from an exchange through bindings, other exchanges and alternate exchanges to queues.
+
+Each exchange is asked once per message, so cycles end; an exchange that has nowhere to send a message hands it to its
+alternate exchange, if that exists. Source: RabbitMQ's rabbit_exchange:route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from amqpd.core.exchanges.base import Depends, Exchange
+from amqpd.wire.tables import Table
+
+if TYPE_CHECKING:
+    from amqpd.core.queues.queue import Queue
+
+__all__ = ["bump", "depends", "route"]
+
+
+def route(
+    exchange: Exchange,
+    routing_keys: Sequence[str],
+    headers: Table,
+    exchanges: Mapping[str, Exchange],
+    queues: Mapping[str, Queue],
+) -> tuple[Queue, ...]:
+    """The queues that a message with these keys reaches, each once, in the order they are found."""
+    found: dict[Queue, None] = {}
+    asked: dict[Exchange, None] = {exchange: None}
+    waiting = [exchange]
+    while waiting:
+        current = waiting.pop()
+        somewhere = False
+        for key in routing_keys:
+            for destination in current.type.route(key, headers):
+                somewhere = True
+                if not isinstance(destination, Exchange):
+                    found[destination] = None
+                elif destination not in asked:
+                    asked[destination] = None
+                    waiting.append(destination)
+        if not somewhere and current.alternate is not None:
+            if not current.alternate:
+                found.update((queues[key], None) for key in routing_keys if key in queues)
+            alternate = exchanges.get(current.alternate)
+            if alternate is not None and alternate not in asked:
+                asked[alternate] = None
+                waiting.append(alternate)
+    return tuple(found)
+
+
+def reachable(exchange: Exchange, exchanges: Mapping[str, Exchange]) -> list[Exchange]:
+    """The exchange and all that a message published to it may come through."""
+    reached: dict[Exchange, None] = {exchange: None}
+    waiting = [exchange]
+    while waiting:
+        current = waiting.pop()
+        following = [binding.destination for binding in current.outgoing.values()]
+        alternate = exchanges.get(current.alternate) if current.alternate is not None else None
+        for destination in [*following, alternate]:
+            if isinstance(destination, Exchange) and destination not in reached:
+                reached[destination] = None
+                waiting.append(destination)
+    return list(reached)
+
+
+def depends(exchange: Exchange, exchanges: Mapping[str, Exchange]) -> Depends:
+    """What the answer depends on: the strongest dependency of any exchange on the way. An alternate exchange that is
+    the default one makes each message depend on queues that come and go."""
+    on_the_way = reachable(exchange, exchanges)
+    if any(other.alternate == "" for other in on_the_way):
+        return Depends.EACH
+    return max(other.type.depends for other in on_the_way)
+
+
+def bump(exchange: Exchange, exchanges: Mapping[str, Exchange]) -> None:
+    """Answers through this exchange may have changed: raise its epoch and that of all exchanges that lead to it."""
+    raised: dict[Exchange, None] = {exchange: None}
+    waiting = [exchange]
+    while waiting:
+        current = waiting.pop()
+        current.epoch += 1
+        leading = [binding.source for binding in current.incoming]
+        leading += [other for other in exchanges.values() if other.alternate == current.name]
+        for other in leading:
+            if other not in raised:
+                raised[other] = None
+                waiting.append(other)

@@ -101,7 +101,7 @@ def _read_shortstr(data: bytes, offset: int) -> tuple[str, int]:
     stop = start + data[offset]
     if stop > len(data):
         raise ValueError("string cut short")
-    return str(data[start:stop], "utf-8", "surrogateescape"), stop
+    return data[start:stop].decode("utf-8", "surrogateescape"), stop
 
 
 def _read_longstr(data: bytes, offset: int) -> tuple[str, int]:
@@ -109,7 +109,7 @@ def _read_longstr(data: bytes, offset: int) -> tuple[str, int]:
     stop = start + _LONG.unpack_from(data, offset)[0]
     if stop > len(data):
         raise ValueError("string cut short")
-    return str(data[start:stop], "utf-8", "surrogateescape"), stop
+    return data[start:stop].decode("utf-8", "surrogateescape"), stop
 
 
 def _write_shortstr(text: str) -> bytes:

@@ -67,6 +67,7 @@ class TableError(ValueError):
 
 
 _LENGTH: Final = Struct(">I")
+_unpack_length: Final = _LENGTH.unpack_from
 _DECIMAL: Final = Struct(">BI")
 
 TYPE_NAMES: Final[dict[str, str]] = {
@@ -104,6 +105,8 @@ _NUMBERS: Final[dict[str, Struct]] = {
 
 # RabbitMQ compares arguments within these classes by value (rabbit_misc:type_class/1); any other type only with itself.
 _CLASSES: Final[dict[str, str]] = dict.fromkeys("bBsuIilD", "int") | dict.fromkeys("fd", "float")
+
+_LONGSTR: Final = ord("S")
 
 # By type octet: kind, unpack, size.
 _FIXED: Final[dict[int, tuple[str, Callable[[bytes, int], tuple[Any, ...]], int]]] = {
@@ -152,7 +155,7 @@ def _span(data: bytes, offset: int, end: int) -> int:
     start = offset + 4
     if start > end:
         raise TableError("length cut short")
-    stop = start + int.from_bytes(data[offset:start], "big")
+    stop = start + _unpack_length(data, offset)[0]
     if stop > end:
         raise TableError("value cut short")
     return stop
@@ -168,7 +171,7 @@ def _decode_fields(data: bytes, offset: int, end: int, depth: int) -> Table:
         if stop >= end:  # the type octet must follow
             raise TableError("key cut short")
         field, offset = _decode_value(data, stop, end, depth)
-        table.setdefault(str(data[start:stop], "utf-8", "surrogateescape"), field)
+        table.setdefault(data[start:stop].decode("utf-8", "surrogateescape"), field)
     return table
 
 
@@ -186,6 +189,9 @@ def _decode_value(data: bytes, offset: int, end: int, depth: int) -> tuple[Field
     """The field whose type octet stands at `offset` (inside `end`) and the offset after it."""
     octet = data[offset]
     offset += 1
+    if octet == _LONGSTR:
+        stop = _span(data, offset, end)
+        return Field("S", _text(data[offset + 4 : stop])), stop
     fixed = _FIXED.get(octet)
     if fixed is not None:
         kind, unpack, size = fixed
@@ -193,17 +199,14 @@ def _decode_value(data: bytes, offset: int, end: int, depth: int) -> tuple[Field
             raise TableError("number cut short")
         return Field(kind, unpack(data, offset)[0]), offset + size
     kind = chr(octet)
-    if kind in "SxAF":
-        stop = _span(data, offset, end)
-        start = offset + 4
-        if kind == "S":
-            return Field(kind, _text(bytes(data[start:stop]))), stop
-        if kind == "F":
-            return Field(kind, _decode_fields(data, start, stop, depth + 1)), stop
-        if kind == "A":
-            return Field(kind, _decode_array(data, start, stop, depth + 1)), stop
-        return Field(kind, bytes(data[start:stop])), stop
-    return _decode_rare(kind, data, offset, end)
+    if kind not in "FAx":
+        return _decode_rare(kind, data, offset, end)
+    stop = _span(data, offset, end)
+    if kind == "F":
+        return Field(kind, _decode_fields(data, offset + 4, stop, depth + 1)), stop
+    if kind == "A":
+        return Field(kind, _decode_array(data, offset + 4, stop, depth + 1)), stop
+    return Field(kind, data[offset + 4 : stop]), stop
 
 
 def _decode_rare(kind: str, data: bytes, offset: int, end: int) -> tuple[Field, int]:
@@ -230,7 +233,7 @@ def _decode_rare(kind: str, data: bytes, offset: int, end: int) -> tuple[Field, 
 
 def _text(octets: bytes) -> str | bytes:
     try:
-        return octets.decode("utf-8")
+        return octets.decode()
     except UnicodeDecodeError:
         return octets
 

@@ -50,7 +50,7 @@ class BrokerProcess:
         python: str = sys.executable,
         startup_timeout: float = 30.0,
     ) -> None:
-        self._own_directory = directory is None
+        self._temporary = directory is None
         self.directory = directory or Path(tempfile.mkdtemp(prefix="broker-"))
         self.directory.mkdir(parents=True, exist_ok=True)
         self.data_dir = self.directory / "data"
@@ -180,8 +180,12 @@ class BrokerProcess:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.kill()
-        if self._own_directory and kind is None:
+        if self._temporary and kind is None:
             shutil.rmtree(self.directory, ignore_errors=True)
+
+    def keep(self) -> None:
+        """Do not remove the data and the log when leaving the context."""
+        self._temporary = False
 
     # What can be seen from outside.
 

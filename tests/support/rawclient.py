@@ -416,7 +416,7 @@ class RawClient:
     def wait_for_confirm(self, number: int, channel: int = 1, timeout: float | None = None) -> bool:
         """Wait until this publish (and, with multiple, perhaps others) is confirmed: true for ack, false for nack.
 
-        Confirms of earlier publishes that come first are read past: for one publish at a time, or for the last of several.
+        Confirms of earlier publishes that come first are read past.
         """
         deadline = time.monotonic() + (self.timeout if timeout is None else timeout)
         while True:

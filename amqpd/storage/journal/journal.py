@@ -1,0 +1,353 @@
+"""The journal: a batch grows in the loop while the one before it is made durable.
+
+    growing     takes records; costs list appends only
+    in flight   handed to the engine at the end of a turn; at most one
+    committed   its waiters are called, what it took out of the log is accounted, the log's head is cut
+
+Nothing waits for a timer: while the disk is busy the next batch grows, and goes when the disk is done. That is the
+group commit. All of a batch becomes durable at once or not at all (when it is larger than the engine likes, it becomes
+several that form a group), so whatever is written without a hand-over between is atomic.
+
+Consecutive messages with the same routing, origin, priority and queues share a run. A message that is enqueued and
+settled by all its queues while its batch grows is not written at all.
+
+When an append fails, nothing of it and nothing after it is ever confirmed: the failure is reported once, and the
+journal hands nothing over any more.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import NamedTuple
+
+from amqpd.core.message import Message
+from amqpd.core.ports import Recovered
+from amqpd.storage.journal.engine import Engine, Place
+from amqpd.storage.journal.fold import Fold, recovered
+from amqpd.storage.journal.format import (
+    CLEAN,
+    DROP,
+    MORE,
+    REST,
+    SETTLE,
+    Batch,
+    content_octets,
+    encode_enqueue,
+    encode_removed,
+    encode_returned,
+)
+from amqpd.storage.journal.live import EXTENT_OCTETS, Live
+
+__all__ = ["Found", "Growth", "Journal"]
+
+
+class Run:
+    """Consecutive messages that differ in content only."""
+
+    __slots__ = ("messages", "origin", "priority", "queues", "routing")
+
+    def __init__(self, message: Message, queues: Sequence[int], priority: int) -> None:
+        self.messages = [message]
+        self.queues = queues
+        self.routing = message[1]
+        self.origin = message[3]
+        self.priority = priority
+
+
+class Growth:
+    """What becomes durable at once: the Commit of all that is written while it grows."""
+
+    __slots__ = ("committed", "drops", "forgotten", "returns", "run", "runs", "settled", "waiters")
+
+    def __init__(self) -> None:
+        self.run: Run | None = None
+        self.runs: list[Run] = []
+        self.settled: defaultdict[int, list[int]] = defaultdict(list)
+        self.drops: list[tuple[int, int, list[int]]] = []
+        self.returns: defaultdict[int, list[tuple[int, int]]] = defaultdict(list)
+        self.forgotten: list[int] = []
+        self.waiters: list[Callable[[], None]] = []
+        self.committed = False
+
+    def when_committed(self, call: Callable[[], None]) -> None:
+        """`call()` once all this is durable."""
+        if self.committed:
+            call()
+        else:
+            self.waiters.append(call)
+
+    @property
+    def anything(self) -> bool:
+        """Whether there is something to do."""
+        return bool(self.runs or self.settled or self.drops or self.returns or self.forgotten or self.waiters)
+
+    def elide(self) -> None:
+        """Take out the messages that have already left all their queues, and their settles."""
+        if not self.runs or not self.settled:
+            return
+        first = self.runs[0].messages[0][0]
+        fresh = {queue: {i for i in ids if i >= first} for queue, ids in self.settled.items() if ids[-1] >= first}
+        gone: defaultdict[int, set[int]] = defaultdict(set)
+        for run in self.runs:
+            left = [fresh.get(queue) for queue in run.queues]
+            common = {message[0] for message in run.messages}
+            for ids in left:
+                common &= ids or set()
+            if common:
+                run.messages = [message for message in run.messages if message[0] not in common]
+                for queue in run.queues:
+                    gone[queue] |= common
+        self.runs = [run for run in self.runs if run.messages]
+        for queue, written_off in gone.items():
+            remaining = [i for i in self.settled[queue] if i not in written_off]
+            if remaining:
+                self.settled[queue] = remaining
+            else:
+                del self.settled[queue]
+
+    def records(self, limit: int) -> Iterator[list[bytes]]:
+        """Every record as chunks; those that put messages in come first, as one run or, over the limit, in slices."""
+        for run in self.runs:
+            for messages in divided(run.messages, limit):
+                yield encode_enqueue(messages, run.queues, run.priority)
+        for queue, returns in self.returns.items():
+            yield [encode_returned(queue, returns)]
+        for queue, reason, ids in self.drops:
+            yield [encode_removed(DROP, queue, ids, reason)]
+        for queue, ids in self.settled.items():
+            yield [encode_removed(SETTLE, queue, ids)]
+
+    def sort(self) -> None:
+        """Order the ids of what was taken out: it is done in one go, and ranges need it."""
+        for ids in self.settled.values():
+            ids.sort()
+        for _, _, ids in self.drops:
+            ids.sort()
+
+    def account(self, live: Live) -> None:
+        """It is in the log: bring the account of the log up to date."""
+        for run in self.runs:
+            live.enqueued(run.queues, [message[0] for message in run.messages])
+        for queue, ids in self.settled.items():
+            live.removed(queue, ids)
+        for queue, _, ids in self.drops:
+            live.removed(queue, ids)
+        for queue in self.forgotten:
+            live.forget(queue)
+
+    def finish(self) -> None:
+        """It is durable: let go of what it holds and tell who waits."""
+        self.committed = True
+        waiters = self.waiters
+        self.run = None
+        self.runs, self.drops, self.forgotten, self.waiters = [], [], [], []
+        self.settled.clear()
+        self.returns.clear()
+        for call in waiters:
+            call()
+
+
+def divided(messages: list[Message], limit: int) -> Iterator[list[Message]]:
+    """The messages in slices of at most `limit` octets of content; a larger message is a slice of its own."""
+    sizes = [content_octets(message[2]) for message in messages]
+    if sum(sizes) <= limit:
+        yield messages
+        return
+    start = octets = 0
+    for at, size in enumerate(sizes):
+        if octets and octets + size > limit:
+            yield messages[start:at]
+            start, octets = at, 0
+        octets += size
+    yield messages[start:]
+
+
+class Found(NamedTuple):
+    """What a log held: the messages of each known queue, the lowest id that is free, and how the log was left."""
+
+    messages: dict[int, list[Recovered]]
+    next_message_id: int
+    clean: bool
+
+
+class Journal:
+    """The Journal door over one log. `recover` comes first; all calls are made on the loop's thread.
+
+    `clock()` gives the wall clock in milliseconds; `on_failure(error)` is called once, when an append has failed.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Callable[[], int],
+        on_failure: Callable[[Exception], None],
+        extent_octets: int = EXTENT_OCTETS,
+    ) -> None:
+        self.engine = engine
+        self.clock = clock
+        self.on_failure = on_failure
+        self.live = Live(extent_octets)
+        self.growing = Growth()
+        self.flying: Growth | None = None
+        self.parts: deque[Batch] = deque()
+        self.failure: Exception | None = None
+        self.last_id = 0
+        self.number = 0
+
+    # ------------------------------------------------------------------------------------- start and stop
+
+    def recover(self, known: Collection[int]) -> Found:
+        """Read the log, for the queues with these ids. From here on it counts as left in disorder until `close`."""
+        fold = Fold(known)
+        for batch in self.engine.replay():
+            fold.apply(batch)
+            self.live.grow(batch.number, batch.octets, batch.last_id)
+        tail = self.engine.tail()
+        self.last_id = fold.last_id
+        self.number = tail.batch
+        for queue, state in fold.queues.items():
+            if state.messages:
+                self.live.enqueued((queue,), list(state.messages))
+        found = {queue: recovered(state, fold.clean) for queue, state in fold.queues.items()}
+        if fold.clean:
+            self.append_now(self.batch([], 0, 0))
+        self.cut()
+        return Found(found, self.last_id + 1, fold.clean)
+
+    def close(self, clean: bool) -> None:
+        """Make durable what has grown and, for an orderly stop, that nothing was under way; close the log.
+
+        It waits for the disk. Whoever waits for a commit is not told any more. Raises what an append failed of.
+        """
+        try:
+            if self.failure is None:
+                rest = [*self.parts, *self.encode(self.growing)]
+                for batch in rest:
+                    self.append_now(batch)
+                if clean:
+                    self.append_now(self.batch([], 0, CLEAN))
+        finally:
+            self.engine.close()
+
+    def append_now(self, batch: Batch) -> None:
+        self.engine.append_now(batch)
+        self.live.grow(batch.number, batch.octets, batch.last_id)
+
+    # ------------------------------------------------------------------------------------------- growing
+
+    def enqueue(self, message: Message, queues: Sequence[int], priority: int = 0) -> Growth:
+        """The message now lies in these queues. The sequence is kept: it must not change afterwards."""
+        growing = self.growing
+        run = growing.run
+        if (
+            run is not None
+            and message[1] == run.routing
+            and (queues is run.queues or queues == run.queues)
+            and message[3] == run.origin
+            and priority == run.priority
+        ):
+            run.messages.append(message)
+        else:
+            growing.run = run = Run(message, queues, priority)
+            growing.runs.append(run)
+        return growing
+
+    def settle(self, queue: int, message_id: int) -> None:
+        """The message no longer lies in the queue."""
+        self.growing.settled[queue].append(message_id)
+
+    def drop(self, queue: int, message_ids: Sequence[int], reason: int) -> None:
+        """The messages left the queue unconsumed."""
+        if message_ids:
+            self.growing.drops.append((queue, reason, list(message_ids)))
+
+    def returned(self, queue: int, message_id: int, count: int) -> None:
+        """The message came back to the queue after `count` deliveries."""
+        self.growing.returns[queue].append((message_id, count))
+
+    def forget_queue(self, queue: int) -> None:
+        """The queue is gone, its deletion committed by the catalog: what it held keeps no log alive."""
+        self.growing.forgotten.append(queue)
+
+    def group(self, records: Callable[[], None]) -> Growth:
+        """All that `records()` writes is in one growth, and thereby atomic."""
+        growing = self.growing
+        records()
+        return growing
+
+    # --------------------------------------------------------------------------------------------- flying
+
+    def hand_over(self) -> None:
+        """If nothing is in flight, let what has grown go."""
+        growing = self.growing
+        if self.flying is not None or self.failure is not None or not growing.anything:
+            return
+        self.growing = Growth()
+        self.flying = growing
+        self.parts.extend(self.encode(growing))
+        self.fly_on()
+
+    def encode(self, growth: Growth) -> list[Batch]:
+        """The batches that make the growth durable: none, when nothing has to be written."""
+        if growth.runs:
+            self.last_id = growth.runs[-1].messages[-1][0]
+        growth.elide()
+        growth.sort()
+        limit = self.engine.max_batch
+        bodies: list[tuple[list[bytes], int]] = []
+        chunks: list[bytes] = []
+        octets = count = 0
+        for record in growth.records(limit):
+            size = sum(map(len, record))
+            if octets and octets + size > limit:
+                bodies.append((chunks, count))
+                chunks, octets, count = [], 0, 0
+            chunks += record
+            octets += size
+            count += 1
+        if count:
+            bodies.append((chunks, count))
+        last = len(bodies) - 1
+        return [
+            self.batch(body, records, (REST if at else 0) | (MORE if at < last else 0))
+            for at, (body, records) in enumerate(bodies)
+        ]
+
+    def batch(self, chunks: list[bytes], records: int, flags: int) -> Batch:
+        """The next batch."""
+        number = self.number
+        self.number += 1
+        return Batch(number, flags, 0, self.clock(), self.last_id, records, chunks)
+
+    def fly_on(self) -> None:
+        """The next part goes; after the last one the growth is committed."""
+        if self.parts:
+            self.engine.append(self.parts[0], self.appended)
+        else:
+            self.commit()
+
+    def appended(self, outcome: Place | Exception) -> None:
+        """The engine has done with the part in flight."""
+        if isinstance(outcome, Exception):
+            self.failure = outcome
+            self.on_failure(outcome)
+            return
+        part = self.parts.popleft()
+        self.live.grow(part.number, part.octets, part.last_id)
+        self.fly_on()
+
+    def commit(self) -> None:
+        """What was in flight is durable. What has grown meanwhile goes at once: no turn may be coming."""
+        growth, self.flying = self.flying, None
+        if growth is not None:
+            growth.account(self.live)
+            self.cut()
+            growth.finish()
+        self.hand_over()
+
+    def cut(self) -> None:
+        """Let go of the log's head as far as nothing lives in it."""
+        below = self.live.cut()
+        if below is not None:
+            self.engine.truncate(below)

@@ -1,92 +1,90 @@
-"""Log output as RabbitMQ writes it: `2026-01-01 12:00:00.123456+00:00 [info] <0.123.0> message`, or one JSON a line."""
+"""Logging as the settings ask for it: outputs, formats, and a level for each category.
+
+The handlers are the root logger's, so other
+libraries' warnings go the same way; what they have to say below a warning is left out.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
 import sys
-from datetime import UTC, datetime
 
+from amqpd.config.errors import ConfigError
+from amqpd.config.log_lines import TextFormatter
+from amqpd.config.schema import CATEGORIES, LEVELS
 from amqpd.config.settings import Settings
 
-__all__ = ["configure"]
+__all__ = ["NOTICE", "configure"]
 
-ROOT = "amqpd"
-CATEGORIES = ("connection", "channel")
-LEVELS = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "notice": logging.INFO + 5,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-    "critical": logging.CRITICAL,
-    "none": logging.CRITICAL + 10,
-}
+NOTICE = LEVELS["notice"]
+DEFAULT = "default"
+HOUSE = "amqpd"
+"""The logger above all of ours: `amqpd.connection` is the connection category."""
+
+HANDLER_NAMES = {"console": "amqpd.console", "file": "amqpd.file"}
 
 
-def process_name() -> str:
-    """What stands where RabbitMQ writes an Erlang process."""
-    return f"<0.{os.getpid()}.0>"
+class Threshold(logging.Filter):
+    """Lets a record pass by the level of its category on one output."""
 
+    def __init__(self, settings: Settings, output: str) -> None:
+        super().__init__()
+        self.levels = {category: settings.log_level(output, category) for category in (*CATEGORIES, DEFAULT)}
 
-def timestamp(record: logging.LogRecord) -> str:
-    return datetime.fromtimestamp(record.created, UTC).isoformat(" ", "microseconds")
-
-
-class TextFormatter(logging.Formatter):
-    """RabbitMQ's default format; each line of a message gets the prefix, as RabbitMQ does it."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        prefix = f"{timestamp(record)} [{record.levelname.lower()}] {process_name()} "
-        text = record.getMessage()
-        if record.exc_info:
-            text = f"{text}\n{self.formatException(record.exc_info)}"
-        return "\n".join(prefix + line for line in text.splitlines())
-
-
-def formatter(kind: str) -> logging.Formatter:
-    if kind != "json":
-        return TextFormatter()
-    # Imported here: it takes longer than all of the rest, and most nodes log text.
-    from pythonjsonlogger.json import JsonFormatter
-
-    class RabbitJson(JsonFormatter):
-        def process_log_record(self, log_data: dict[str, object]) -> dict[str, object]:
-            log_data["level"] = str(log_data["level"]).lower()
-            log_data["pid"] = process_name()
-            return log_data
-
-        def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
-            return timestamp(record)
-
-    return RabbitJson(
-        "{asctime}{levelname}{message}{name}",
-        style="{",
-        rename_fields={"asctime": "time", "levelname": "level", "message": "msg", "name": "domain"},
-    )
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether this output writes this record."""
+        house, _, rest = record.name.partition(".")
+        category = rest.partition(".")[0] if house == HOUSE else DEFAULT
+        return record.levelno >= self.levels.get(category, self.levels[DEFAULT])
 
 
 def configure(settings: Settings) -> None:
-    """Log as the settings say; called again after a reload. OSError when the log file cannot be opened."""
+    """Log as the settings say from now on. Raises ConfigError, and changes nothing, if the file cannot be opened.
+
+    Called again it replaces what it set up before; handlers of others stay.
+    """
+    handlers = outputs(settings)
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if handler.name in HANDLER_NAMES.values():
+            root.removeHandler(handler)
+            handler.close()
+    for handler in handlers:
+        root.addHandler(handler)
+    # A level no output wants is refused by the logger itself, which is what makes a silent debug call cheap.
+    thresholds = [one for handler in handlers for one in handler.filters if isinstance(one, Threshold)]
+    logging.addLevelName(NOTICE, "NOTICE")
+    for category in (*CATEGORIES, DEFAULT):
+        least = min((threshold.levels[category] for threshold in thresholds), default=LEVELS["none"])
+        logging.getLogger(HOUSE if category == DEFAULT else f"{HOUSE}.{category}").setLevel(least)
+
+
+def outputs(settings: Settings) -> list[logging.Handler]:
+    """A handler for each output that is on."""
     handlers: list[logging.Handler] = []
+    path = settings.log_file()
+    if path is not None:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = logging.FileHandler(path, encoding="utf-8")
+        except OSError as error:
+            where = settings.origin("log.file")
+            raise ConfigError([f"{where}: log.file: {path} cannot be opened: {error.strerror}"]) from None
+        handlers.append(dressed(file, settings, "file"))
     if settings.flag("log.console"):
-        handlers.append(handler(logging.StreamHandler(sys.stdout), settings, "console"))
-    path = settings.text("log.file")
-    if path != "false":
-        handlers.append(handler(logging.FileHandler(path, encoding="utf-8"), settings, "file"))
-    root = logging.getLogger(ROOT)
-    for old in root.handlers[:]:
-        root.removeHandler(old)
-        old.close()
-    for new in handlers:
-        root.addHandler(new)
-    root.propagate = False
-    root.setLevel(min((new.level for new in handlers), default=LEVELS["none"]))
-    for category in CATEGORIES:
-        logging.getLogger(f"{ROOT}.{category}").setLevel(LEVELS[settings.text(f"log.{category}.level")])
+        handlers.append(dressed(logging.StreamHandler(sys.stdout), settings, "console"))
+    return handlers
 
 
-def handler(made: logging.Handler, settings: Settings, output: str) -> logging.Handler:
-    made.setLevel(LEVELS[settings.text(f"log.{output}.level")])
-    made.setFormatter(formatter(settings.text(f"log.{output}.formatter")))
-    return made
+def dressed(handler: logging.Handler, settings: Settings, output: str) -> logging.Handler:
+    """The handler with its name, format and levels."""
+    handler.set_name(HANDLER_NAMES[output])
+    handler.addFilter(Threshold(settings, output))
+    if settings.text(f"log.{output}.formatter") == "json":
+        # Imported when asked for: it takes long, and few want it.
+        from amqpd.config.log_json import JsonFormatter
+
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(TextFormatter())
+    return handler

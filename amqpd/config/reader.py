@@ -44,7 +44,9 @@ class Entry(NamedTuple):
 
 
 WORD = r"(?:[A-Za-z0-9_-]|\\\.)+"
-LINE = re.compile(rf"(?P<key>{WORD}(?:\.{WORD})*)[ \t]*=[ \t]*(?:'(?P<quoted>[^']*)'|(?P<plain>[^'#][^#]*))?(?:#.*)?")
+LINE = re.compile(
+    rf"(?P<key>{WORD}(?:\.{WORD})*)[ \t]*=[ \t]*(?:'(?P<quoted>[^']*)'[ \t]*|(?P<plain>[^'#][^#]*))?(?:#.*)?"
+)
 VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
@@ -64,9 +66,7 @@ def files(
     return found + [(path, Rank.DROP_IN) for path in extra]
 
 
-def named(
-    config_file: str | None, environ: Mapping[str, str], problems: list[str], warnings: list[str]
-) -> Path | None:
+def named(config_file: str | None, environ: Mapping[str, str], problems: list[str], warnings: list[str]) -> Path | None:
     """The file that somebody asked for, if it exists."""
     wanted = config_file or environ.get("AMQPD_CONFIG_FILE")
     if wanted:
@@ -96,9 +96,7 @@ def expand(pattern: str) -> list[Path]:
     return [found for found in path.parent.glob(path.name) if found.is_file()]
 
 
-def read(
-    sources: Sequence[tuple[Path, Rank]], environ: Mapping[str, str], problems: list[str]
-) -> list[Entry]:
+def read(sources: Sequence[tuple[Path, Rank]], environ: Mapping[str, str], problems: list[str]) -> list[Entry]:
     """The entries of these files, in order."""
     entries: list[Entry] = []
     for path, rank in sources:
@@ -133,9 +131,7 @@ def parse(text: str, name: str, rank: Rank, environ: Mapping[str, str], problems
                 continue
         missing = [variable for variable in VARIABLE.findall(value) if variable not in environ]
         problems += [f"{origin}: {key}: there is no environment variable {variable}" for variable in missing]
-        if value.startswith("encrypted:"):
-            problems.append(f"{origin}: {key}: encrypted values are not supported")
-        elif not missing:
+        if not missing:
             entries.append(Entry(key, VARIABLE.sub(lambda match: environ[match[1]], value), origin, rank))
     return entries
 

@@ -164,7 +164,7 @@ KEYS: tuple[Key, ...] = (
         family="loopback_users",
     ),
     Key(
-        "loopback_users.$name",
+        "loopback_users.$user",
         Flag(),
         None,
         "Other users who can only log in from this machine. Setting any drops the default, guest.",
@@ -427,6 +427,9 @@ def find(name: str) -> Key | None:
     return BY_NAME.get(name) or next((key for key in WILDCARDS if matches(key.name, name)), None)
 
 
+STAND_INS = {"$name": "internal", "$tag": "monitoring", "$user": "alice", "$n": "3"}
+"""What the example file has for the words that are free."""
+
 INTRODUCTION = """\
 The configuration of amqpd: every key, with its default, commented out.
 
@@ -441,7 +444,7 @@ SIGHUP; the others need a restart."""
 
 def example() -> str:
     """The text of conf/amqpd.conf."""
-    lines = [f"# {line}".rstrip() for line in INTRODUCTION.splitlines()]
+    lines = [f"## {line}".rstrip() for line in INTRODUCTION.splitlines()]
     banner = ""
     for key in KEYS:
         if key.banner != banner:
@@ -451,5 +454,6 @@ def example() -> str:
         lines += ["", *textwrap.wrap(doc, 116, initial_indent="## ", subsequent_indent="## ", break_long_words=False)]
         if key.aliases:
             lines.append(f"## Also called: {', '.join(key.aliases)}.")
-        lines.append(f"# {key.name.replace('$', 'my_')} = {key.default if key.default is not None else key.example}")
+        name = ".".join(STAND_INS.get(word, word) for word in key.name.split("."))
+        lines.append(f"# {name} = {key.default if key.default is not None else key.example}")
     return "\n".join([*lines, ""])

@@ -1,265 +1,313 @@
-"""The settings of a node: defaults, file, environment and command line put together, each with its origin.
+"""The settings of a node: every source read, checked and laid over the others.
 
-The command line counts over the environment, that over conf.d, that over the file, that over the defaults.
+    default  <  file  <  conf.d/*.conf  <  environment  <  command line        the rightmost that sets a key wins
+
+`load` gives Settings or raises ConfigError with all that is wrong. To reload, load again with the same arguments and
+ask `changed` what is different.
 """
 
 from __future__ import annotations
 
+import difflib
 import os
-import re
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+import platform
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from amqpd.config import env
+from amqpd.config import env, reader
+from amqpd.config.checks import CHECKS
 from amqpd.config.errors import ConfigError
-from amqpd.config.known import KNOWN
-from amqpd.config.reader import Entry, read_files
-from amqpd.config.schema import ALIASES, SCHEMA, Key
-from amqpd.config.values import Listener, Value
+from amqpd.config.kinds import Listener, Value
+from amqpd.config.known import KNOWN, known
+from amqpd.config.reader import Entry, Rank
+from amqpd.config.schema import BY_NAME, KEYS, LEVELS, Key, find, split
 
-__all__ = ["Setting", "Settings", "default_data_dir", "example", "load"]
+__all__ = ["Changes", "Settings", "changed", "load"]
 
-KEYS = {key.name: key for keys in SCHEMA.values() for key in keys}
-DEFAULT_FILES = ("/etc/amqpd/amqpd.conf", "/etc/rabbitmq/rabbitmq.conf")
-SECRET = frozenset({"default_pass"})
+MASK = "********"
 
 
-class Setting(NamedTuple):
-    """One value and where it came from."""
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """The value of one key, the text that it was read from, and where that stands."""
 
+    key: Key
     value: Value
     text: str
     origin: str
+    rank: Rank
 
 
-def pattern(name: str) -> re.Pattern[str]:
-    """A key's name as a regular expression: `$x` for one part, `$*` for any."""
-    parts = [
-        ".+" if part == "$*" else r"[^.]+" if part.startswith("$") else re.escape(part) for part in name.split(".")
-    ]
-    return re.compile(r"\.".join(parts))
+class Changes(NamedTuple):
+    """The keys that differ between two configurations: those taken up at once, and those that need a restart."""
 
-
-WILD = [(pattern(name), key) for name, key in KEYS.items() if "$" in name]
-IGNORED = [pattern(name) for name in KNOWN]
-
-
-def find_key(name: str) -> Key | None:
-    """The table's entry for a key as a user writes it."""
-    key = KEYS.get(name)
-    if key is not None:
-        return key
-    return next((key for matcher, key in WILD if matcher.fullmatch(name)), None)
-
-
-def default_data_dir(environ: Mapping[str, str]) -> Path:
-    """Where durable things are kept when nothing says so."""
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
-        return Path("/var/lib/amqpd")
-    base = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "amqpd"
+    reloadable: tuple[str, ...]
+    restart: tuple[str, ...]
 
 
 class Settings:
-    """What is in force. `explicit` holds what somebody said, by key; the rest is the table's defaults."""
+    """What holds. Immutable; asking for a key that the schema lacks, or as another type than its own, is a KeyError."""
 
-    def __init__(self, explicit: Mapping[str, Setting], warnings: Sequence[str], environ: Mapping[str, str]) -> None:
-        self.explicit = dict(explicit)
-        self.warnings = list(warnings)
-        self.data_dir = Path(self.text("data_dir") or default_data_dir(environ)).expanduser()
+    __slots__ = ("_found", "_home", "files", "warnings")
 
-    def find(self, name: str) -> Setting:
-        """The value of a key of the table, given or default."""
-        found = self.explicit.get(name)
-        if found is not None:
-            return found
-        key = KEYS[name]
-        if key.default is None:
-            return Setting(None, "", "default")
-        return Setting(key.parse(key.default), key.default, "default")
+    def __init__(
+        self,
+        found: Mapping[str, Setting],
+        environ: Mapping[str, str],
+        files: tuple[str, ...],
+        warnings: tuple[str, ...],
+    ) -> None:
+        self._found = dict(found)
+        self._home = default_data_dir(environ)
+        self.files = files
+        """The files that were read, in order."""
+        self.warnings = warnings
+        """What was ignored, and why; one line each."""
 
-    def text(self, name: str) -> str:
-        """A text; empty when unset."""
-        value = self.find(name).value
-        return "" if value is None else str(value)
+    # One key.
 
     def integer(self, name: str) -> int:
-        """A number."""
-        value = self.find(name).value
-        assert isinstance(value, int)
+        """The number of a key that always has one: an integer, a size in octets, a duration in milliseconds."""
+        value = self.limit(name)
+        if value is None:
+            raise KeyError(f"{name} can be without a number")
         return value
 
     def limit(self, name: str) -> int | None:
-        """A number, or None for no limit."""
-        value = self.find(name).value
-        assert value is None or isinstance(value, int)
-        return value
+        """The number of a key that can be `infinity`: then None."""
+        value = self._setting(name).value
+        if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+            return value
+        raise KeyError(f"{name} is not a number")
 
     def flag(self, name: str) -> bool:
-        """True or false."""
-        return self.find(name).value is True
+        """Whether a key that is true or false is true."""
+        value = self._setting(name).value
+        if not isinstance(value, bool):
+            raise KeyError(f"{name} is not a flag")
+        return value
 
-    def group(self, prefix: str) -> dict[str, Value]:
-        """What was said for the keys below a prefix: last part -> value."""
-        start = prefix + "."
-        return {name[len(start) :]: found.value for name, found in self.explicit.items() if name.startswith(start)}
+    def text(self, name: str) -> str:
+        """The text of a key that has one."""
+        value = self._setting(name).value
+        if not isinstance(value, str):
+            raise KeyError(f"{name} is not a text")
+        return value
 
-    # ----------------------------------------------------------------------------------- put together
+    def is_set(self, name: str) -> bool:
+        """Whether some source sets this key."""
+        return self.rank(name) is not Rank.DEFAULT
 
-    @property
+    def origin(self, name: str) -> str:
+        """Where the value comes from: `default`, `FILE:LINE`, `environment NAME`, `command line`."""
+        found = self._found.get(canonical(name))
+        return found.origin if found is not None else "default"
+
+    def rank(self, name: str) -> Rank:
+        """How much the source of the value counts."""
+        found = self._found.get(canonical(name))
+        return found.rank if found is not None else Rank.DEFAULT
+
+    # Keys that are lists, and values that are worked out.
+
     def listeners(self) -> list[Listener]:
-        """Where to listen for AMQP."""
-        if self.text("listeners.tcp") == "none":
-            return []
-        given = [value for value in self.group("listeners.tcp").values() if isinstance(value, tuple)]
-        return given or [(None, 5672)]
+        """Where to accept AMQP connections."""
+        return list(self.opened().values())
 
-    @property
-    def mechanisms(self) -> list[str]:
-        """Mechanisms to offer, in order."""
-        given = sorted(self.group("auth_mechanisms").items(), key=lambda item: (len(item[0]), item[0]))
-        return [str(value) for _, value in given] or ["PLAIN", "AMQPLAIN"]
+    def opened(self) -> dict[str, Listener]:
+        """The listeners by their keys."""
+        return {
+            name: setting.value
+            for name, setting in self._members("listeners.tcp").items()
+            if isinstance(setting.value, Listener)
+        }
 
-    @property
     def loopback_users(self) -> frozenset[str]:
-        """Users that may only log in from this machine."""
-        if self.text("loopback_users") == "none":
-            return frozenset()
-        given = self.group("loopback_users")
-        bound = {name for name, value in given.items() if value is True}
-        return frozenset(bound if given.get("guest") is False else bound | {"guest"})
+        """The users who can only log in from this machine."""
+        return frozenset(self._true_words("loopback_users"))
 
-    @property
-    def default_user_tags(self) -> list[str]:
-        """Tags of the user that a first start creates."""
-        given = self.group("default_user_tags")
-        return [tag for tag, value in given.items() if value is True] if given else ["administrator"]
+    def default_user_tags(self) -> tuple[str, ...]:
+        """The tags of the first user."""
+        return tuple(self._true_words("default_user_tags"))
+
+    def default_permissions(self) -> tuple[str, str, str]:
+        """The first user's patterns: configure, write, read."""
+        return (
+            self.text("default_permissions.configure"),
+            self.text("default_permissions.write"),
+            self.text("default_permissions.read"),
+        )
+
+    def mechanisms(self) -> tuple[str, ...]:
+        """The SASL mechanisms, in the order in which they are offered."""
+        return tuple(dict.fromkeys(str(setting.value) for setting in self._members("auth_mechanisms").values()))
+
+    def cluster_name(self) -> str:
+        """What the cluster is called: as set, or after the machine."""
+        if self.is_set("cluster_name"):
+            return self.text("cluster_name")
+        return f"rabbit@{platform.node().partition('.')[0] or 'localhost'}"
+
+    def data_dir(self) -> Path:
+        """The directory of everything durable."""
+        return Path(self.text("data_dir")).expanduser() if self.is_set("data_dir") else self._home
+
+    def log_dir(self) -> Path:
+        """The directory of log files that are named without one."""
+        return Path(self.text("log.dir")).expanduser() if self.is_set("log.dir") else self.data_dir() / "log"
+
+    def log_file(self) -> Path | None:
+        """The file to log to, if any."""
+        name = self._setting("log.file").value
+        return self.log_dir() / Path(str(name)).expanduser() if name is not None else None
+
+    def log_level(self, output: str, category: str) -> int:
+        """The least level, on logging's scale, of a category (or `default`) that an output (console, file) writes.
+
+        Of what is set for the output and for the category the stricter holds; with neither it is log.default.level.
+        """
+        names = [f"log.{output}.level", f"log.{category}.level"]
+        if not self.is_set(names[1]):
+            names[1] = "log.default.level"
+        given = [name for name in names if self.is_set(name)] or ["log.default.level"]
+        return max(LEVELS[self.text(name)] for name in given)
 
     def effective(self) -> list[tuple[str, str, str]]:
-        """Every setting in force: key, text (secrets hidden), origin."""
-        rows: list[tuple[str, str, str]] = []
-        for name in KEYS:
-            if "$" not in name:
-                found = self.find(name)
-                text = str(self.data_dir) if name == "data_dir" else found.text
-                if text:
-                    rows.append((name, "********" if name in SECRET else text, found.origin))
-        rows += [(name, found.text, found.origin) for name, found in self.explicit.items() if name not in KEYS]
-        return sorted(rows)
+        """Every key that has a value: its name, the value as a file has it, its origin. Secrets are masked."""
+        return [(name, MASK if key.secret else text, self.origin(name)) for name, text, key in self.values()]
 
-    def changes(self, other: Settings) -> tuple[list[str], list[str]]:
-        """The keys in which `other` differs: those that can be reloaded, and those that need a restart."""
-        names = [
-            name
-            for name in {*KEYS, *self.explicit, *other.explicit}
-            if (name in self.explicit or name in other.explicit) and self.value(name) != other.value(name)
-        ]
-        reloadable = [name for name in names if (key := find_key(name)) is not None and key.reloadable]
-        return sorted(reloadable), sorted(set(names) - set(reloadable))
+    def values(self) -> Iterator[tuple[str, str, Key]]:
+        """Every key that has a value, in the order of the schema, with its text."""
+        worked_out = {"cluster_name": self.cluster_name, "data_dir": self.data_dir, "log.dir": self.log_dir}
+        families: set[str] = set()
+        for key in KEYS:
+            if key.family:
+                if key.family not in families:
+                    families.add(key.family)
+                    for name, setting in self._members(key.family).items():
+                        yield name, setting.text, setting.key
+            elif key.name in self._found:
+                yield key.name, self._found[key.name].text, key
+            elif key.name in worked_out:
+                yield key.name, str(worked_out[key.name]()), key
+            elif key.default is not None:
+                yield key.name, key.default, key
 
-    def value(self, name: str) -> Value:
-        if name in self.explicit or name in KEYS:
-            return self.find(name).value
-        return None
+    # Inside.
+
+    def _setting(self, name: str) -> Setting:
+        name = canonical(name)
+        return self._found[name] if name in self._found else DEFAULTS[name]
+
+    def _members(self, family: str) -> dict[str, Setting]:
+        """The settings of a family, in the order of their last words: those that are set, else its default.
+
+        `family = none` hides what comes from the same kind of source, or one that counts less.
+        """
+        members = {name: it for name, it in self._found.items() if it.key.family == family}
+        none = self._found.get(family)
+        if none is not None:
+            members = {name: it for name, it in members.items() if it.rank > none.rank}
+        elif not members:
+            members = {name: it for name, it in DEFAULTS.items() if it.key.family == family}
+        return dict(sorted(members.items(), key=lambda member: order(member[0])))
+
+    def _true_words(self, family: str) -> list[str]:
+        return [split(name)[-1] for name, setting in self._members(family).items() if setting.value is True]
 
 
-# -------------------------------------------------------------------------------------------------- loading
+def order(name: str) -> tuple[bool, int, str]:
+    """Numbers by their value, before words."""
+    word = split(name)[-1]
+    number = word.isascii() and word.isdigit()
+    return (not number, int(word) if number else 0, word)
+
+
+def canonical(name: str) -> str:
+    """The name under which a key is kept: never an alias."""
+    key = BY_NAME.get(name)
+    return key.name if key is not None else name
+
+
+DEFAULTS = {
+    key.name: Setting(key, key.kind.read(key.default), key.default, "default", Rank.DEFAULT)
+    for key in KEYS
+    if key.default is not None
+}
 
 
 def load(config_file: str | None, overrides: Mapping[str, str], environ: Mapping[str, str]) -> Settings:
-    """The settings from all sources. `overrides` are those of the command line. Raises ConfigError."""
-    entries: list[Entry] = []
-    path = config_path(config_file, environ)
-    if path is not None:
-        entries += read_files(path, environ)
-    entries += env.entries(environ)
-    entries += [Entry(key, text, "command line") for key, text in overrides.items()]
-    explicit: dict[str, Setting] = {}
+    """The settings out of the files, the environment and the command line's overrides. Raises ConfigError."""
     problems: list[str] = []
     warnings: list[str] = []
+    sources = reader.files(config_file, environ, problems, warnings)
+    entries = reader.read(sources, environ, problems)
+    entries += env.read(environ, warnings)
+    entries += [Entry(name, text, "command line", Rank.COMMAND_LINE) for name, text in overrides.items()]
+    found: dict[str, Setting] = {}
+    wrong: set[str] = set()
     for entry in entries:
-        take(entry, explicit, problems, warnings)
-    settings = Settings(explicit, warnings, environ)
-    if not problems:
-        check_together(settings, problems)
+        take(entry, found, wrong, problems, warnings)
+    settings = Settings(found, environ, tuple(str(path) for path, _ in sources), tuple(warnings))
+    for keys, check in CHECKS:
+        if not any(name.startswith(keys) for name in wrong):
+            problems += check(settings)
     if problems:
         raise ConfigError(problems)
     return settings
 
 
-def config_path(config_file: str | None, environ: Mapping[str, str]) -> Path | None:
-    """The file to read: the one that is named, which has to be there, or a default one if it is there."""
-    named = config_file or next((environ[name] for name in env.CONFIG_FILE_VARIABLES if environ.get(name)), None)
-    if named is not None:
-        path = Path(named)
-        with_suffix = Path(f"{named}.conf")
-        return with_suffix if not path.exists() and with_suffix.exists() else path
-    return next((path for path in map(Path, DEFAULT_FILES) if path.exists()), None)
-
-
-def take(entry: Entry, explicit: dict[str, Setting], problems: list[str], warnings: list[str]) -> None:
-    """One entry: into `explicit`, or a problem, or a warning."""
-    name = ALIASES.get(entry.key, entry.key)
-    key = find_key(name)
-    if key is not None:
-        try:
-            value = key.parse(entry.text)
-        except ValueError as error:
-            problems.append(f"{entry.origin}: {entry.key} = {entry.text}: {error}")
+def take(entry: Entry, found: dict[str, Setting], wrong: set[str], problems: list[str], warnings: list[str]) -> None:
+    """Put one entry over what has been found so far, or say what is the matter with it."""
+    key = find(entry.key)
+    if key is None:
+        if known(entry.key):
+            warnings.append(
+                f"{entry.origin}: {entry.key}: is a rabbitmq.conf key that amqpd does not support yet; it is ignored"
+            )
         else:
-            explicit[name] = Setting(value, entry.text, entry.origin)
-    elif any(matcher.fullmatch(entry.key) for matcher in IGNORED):
-        warnings.append(f"{entry.origin}: {entry.key} is a rabbitmq.conf key that is not supported yet; it is ignored")
-    else:
-        near = get_close_matches(entry.key, [*KEYS, *ALIASES, *KNOWN], 1, 0.0)
-        problems.append(f"{entry.origin}: there is no key {entry.key}; the nearest is {near[0]}")
+            problems.append(f"{entry.origin}: {entry.key}: is not a known key{suggestion(entry.key)}")
+        return
+    name = canonical(entry.key)
+    if key.secret and entry.text.startswith("encrypted:"):
+        problems.append(f"{entry.origin}: {entry.key}: encrypted values are not supported")
+        return
+    try:
+        value = key.kind.read(entry.text)
+    except ValueError as error:
+        problems.append(f"{entry.origin}: {entry.key}: '{entry.text}' {error}")
+        wrong.add(name)
+        return
+    found[name] = Setting(key, value, entry.text, entry.origin, entry.rank)
 
 
-def check_together(settings: Settings, problems: list[str]) -> None:
-    """Values that are fine alone and impossible together."""
-    frame_max = settings.integer("frame_max")
-    origin = settings.find("frame_max").origin
-    if 0 < frame_max < 4096:
-        problems.append(f"{origin}: frame_max = {frame_max}: AMQP asks for at least 4096, or 0 for no limit")
-    elif 0 < frame_max < settings.integer("initial_frame_max"):
-        problems.append(f"{origin}: frame_max = {frame_max}: is smaller than initial_frame_max")
-    seen: dict[Listener, str] = {}
-    for name, value in settings.group("listeners.tcp").items():
-        if isinstance(value, tuple) and value[1]:
-            if value in seen:
-                found = settings.explicit[f"listeners.tcp.{name}"]
-                problems.append(
-                    f"{found.origin}: listeners.tcp.{name} = {found.text}: is also listeners.tcp.{seen[value]}"
-                )
-            seen[value] = name
+def suggestion(name: str) -> str:
+    """The key that was perhaps meant, as the end of a message."""
+    near = difflib.get_close_matches(name, [*BY_NAME, *KNOWN], n=1, cutoff=0.7)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
-def example() -> str:
-    """The example file: every key of the table, commented out, with its default and what it means."""
-    lines = [
-        "# amqpd.conf: every setting, with its default. The syntax is that of rabbitmq.conf.",
-        "# Environment variables say the same: AMQPD_ and the key in capitals, two underscores for a dot.",
-        "# [reload]: a SIGHUP makes a new value count, for connections that are opened afterwards.",
-    ]
-    for title, keys in SCHEMA.items():
-        lines += ["", f"## {title}", ""]
-        for key in keys:
-            lines.append(f"# {key.doc}{' [reload]' if key.reloadable else ''}")
-            lines += [f"# {key.name} = {key.default if key.default is not None else EXAMPLES[key.name]}", ""]
-        lines.pop()
-    return "\n".join(lines) + "\n"
+def changed(old: Settings, new: Settings) -> Changes:
+    """Which keys have another value, or none any more, or one for the first time."""
+    before = {name: (text, key) for name, text, key in old.values()}
+    after = {name: (text, key) for name, text, key in new.values()}
+    different = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+    reloadable = {name for name in different if (after.get(name) or before[name])[1].reloadable}
+    return Changes(
+        tuple(name for name in different if name in reloadable),
+        tuple(name for name in different if name not in reloadable),
+    )
 
 
-EXAMPLES = {
-    "listeners.tcp": "none",
-    "listeners.tcp.$name": "127.0.0.1:5672",
-    "default_user_tags.$tag": "true",
-    "loopback_users": "none",
-    "loopback_users.$user": "true",
-    "auth_mechanisms.$n": "PLAIN",
-    "cluster_name": "amqpd@myhost",
-    "data_dir": "/var/lib/amqpd",
-}
-"""What the example file shows for keys without a default."""
+def default_data_dir(environ: Mapping[str, str]) -> Path:
+    """Where data is kept when nobody says: the system's place for root, else the user's."""
+    # Windows has no users by number.
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        return Path("/var/lib/amqpd")
+    base = environ.get("XDG_DATA_HOME", "")
+    # The XDG specification has relative paths ignored.
+    if os.path.isabs(base):
+        return Path(base) / "amqpd"
+    return Path(environ.get("HOME") or Path.home()) / ".local" / "share" / "amqpd"

@@ -137,6 +137,7 @@ class Broker:
         for target in targets:
             target.publish(message)
         if persistent and durable:
+            self.turn.arm()
             return self.journal.enqueue(message, durable)
         return None
 

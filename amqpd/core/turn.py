@@ -9,6 +9,8 @@ later and once for all of them:
     3 confirm    publishers learn what was accepted or committed
     4 flush      one write per session that has something to say
 
+Whoever writes to the journal arms the turn, so that nothing lies in the growing batch while the loop is idle.
+
 A queue that has used up its slice, or a session that has, comes again in the next turn, so that no one starves another.
 """
 

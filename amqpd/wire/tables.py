@@ -107,6 +107,8 @@ _NUMBERS: Final[dict[str, Struct]] = {
 _CLASSES: Final[dict[str, str]] = dict.fromkeys("bBsuIilD", "int") | dict.fromkeys("fd", "float")
 
 _LONGSTR: Final = ord("S")
+_VOID_OCTET: Final = ord("V")
+_VOID: Final = Field("V", None)
 
 # By type octet: kind, unpack, size.
 _FIXED: Final[dict[int, tuple[str, Callable[[bytes, int], tuple[Any, ...]], int]]] = {
@@ -155,7 +157,7 @@ def _span(data: bytes, offset: int, end: int) -> int:
     start = offset + 4
     if start > end:
         raise TableError("length cut short")
-    stop = start + _unpack_length(data, offset)[0]
+    stop: int = start + _unpack_length(data, offset)[0]
     if stop > end:
         raise TableError("value cut short")
     return stop
@@ -198,6 +200,8 @@ def _decode_value(data: bytes, offset: int, end: int, depth: int) -> tuple[Field
         if offset + size > end:
             raise TableError("number cut short")
         return Field(kind, unpack(data, offset)[0]), offset + size
+    if octet == _VOID_OCTET:
+        return _VOID, offset
     kind = chr(octet)
     if kind not in "FAx":
         return _decode_rare(kind, data, offset, end)
@@ -210,9 +214,7 @@ def _decode_value(data: bytes, offset: int, end: int, depth: int) -> tuple[Field
 
 
 def _decode_rare(kind: str, data: bytes, offset: int, end: int) -> tuple[Field, int]:
-    """The types that need more than one look: bool, void, decimal, floats."""
-    if kind == "V":
-        return Field(kind, None), offset
+    """The types that need more than one look: bool, decimal, floats."""
     if kind == "t":
         if offset >= end:
             raise TableError("bool cut short")

@@ -1,12 +1,15 @@
 """What really happened, as the clients saw it: the judge of a crash run.
 
-Every publish, confirm, delivery and acknowledgement is entered here by the thread that did it or saw it. A message is known by (producer, number); numbers grow
-by one per producer over the whole run. The promises that are checked:
+Every publish, confirm, delivery and acknowledgement is entered here by the thread that did it or saw it. A message is
+known by (producer, number); numbers grow by one per producer over the whole run. The promises that are checked:
 
-1. *Nothing confirmed is lost.* A confirmed message stays in every queue it was routed to until an acknowledgement (or a reject without requeue) for it was sent.
-2. *Nothing appears twice, except as redelivered.* Of the deliveries of a message from one queue only the first may say redelivered=false.
-3. *Order.* In a queue, the messages of a producer are delivered in the order of their numbers: within the life of a consumer, redelivered or not, unless that
-   consumer itself puts messages back; and over the whole run among those that are not redelivered.
+1. *Nothing confirmed is lost.* A confirmed message stays in every queue it was routed to until an acknowledgement (or a
+   reject without requeue) for it was sent.
+2. *Nothing appears twice, except as redelivered.* Of the deliveries of a message from one queue only the first may say
+   redelivered=false.
+3. *Order.* In a queue, the messages of a producer are delivered in the order of their numbers: within the life of a
+   consumer, redelivered or not, unless that consumer itself puts messages back; and over the whole run among those that
+   are not redelivered.
 4. *Nothing is invented or damaged.* Every delivery was published to that queue, and its body is what was sent.
 """
 

@@ -33,7 +33,8 @@ class Figures:
 
     def __str__(self) -> str:
         return (
-            f"rounds {self.rounds}, published {self.published}, confirmed {self.confirmed}, delivered {self.delivered}, "
+            f"rounds {self.rounds}, published {self.published}, confirmed {self.confirmed}, "
+            f"delivered {self.delivered}, "
             f"redelivered {self.redelivered}, restarts {self.restarts} (killed again while starting "
             f"{self.killed_in_startup}), messages found after restarts {self.recovered}, "
             f"max recovery {self.max_recovery:.2f} s"

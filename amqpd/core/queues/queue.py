@@ -198,6 +198,7 @@ class Queue:
         _, _, consumer, message, _ = delivery
         if message[0] & PERSISTENT and self.journal is not None and self.alive:
             self.journal.settle(self.id, message[0])
+            self.turn.arm()
         if consumer is not None:
             consumer.credit += 1
 
@@ -259,6 +260,7 @@ class Queue:
             ids += [message[0] for message in self.window if message[0] & PERSISTENT]
             if ids:
                 self.journal.drop(self.id, ids, DROP_PURGED)
+                self.turn.arm()
         self.returned.clear()
         self.window.clear()
         return count
@@ -283,6 +285,7 @@ class Queue:
             consumer.channel.consumer_cancelled(consumer)
         if self.journal is not None:
             self.journal.forget_queue(self.id)
+            self.turn.arm()
         self.returned.clear()
         self.window.clear()
         return count

@@ -126,6 +126,7 @@ def tx_commit(channel: Channel, method: Any) -> None:
 
     def commit(done: Done[None]) -> None:
         channel.broker.journal.group(transaction.apply).when_committed(lambda: done(None))
+        channel.broker.turn.arm()
 
     channel.perform(
         commit,

@@ -23,6 +23,7 @@ from typing import NamedTuple
 
 from amqpd.core.message import Message
 from amqpd.core.ports import Recovered
+from amqpd.storage.errors import StorageError
 from amqpd.storage.journal.engine import Engine, Place
 from amqpd.storage.journal.fold import Fold, recovered
 from amqpd.storage.journal.format import (
@@ -90,14 +91,12 @@ class Growth:
         fresh = {queue: {i for i in ids if i >= first} for queue, ids in self.settled.items() if ids[-1] >= first}
         gone: defaultdict[int, set[int]] = defaultdict(set)
         for run in self.runs:
-            left = [fresh.get(queue) for queue in run.queues]
-            common = {message[0] for message in run.messages}
-            for ids in left:
-                common &= ids or set()
-            if common:
-                run.messages = [message for message in run.messages if message[0] not in common]
+            left = [fresh[queue] for queue in run.queues if queue in fresh]
+            if left and len(left) == len(run.queues):
+                everywhere = {message[0] for message in run.messages}.intersection(*left)
+                run.messages = [message for message in run.messages if message[0] not in everywhere]
                 for queue in run.queues:
-                    gone[queue] |= common
+                    gone[queue] |= everywhere
         self.runs = [run for run in self.runs if run.messages]
         for queue, written_off in gone.items():
             remaining = [i for i in self.settled[queue] if i not in written_off]
@@ -211,28 +210,27 @@ class Journal:
                 self.live.enqueued((queue,), list(state.messages))
         found = {queue: recovered(state, fold.clean) for queue, state in fold.queues.items()}
         if fold.clean:
-            self.append_now(self.batch([], 0, 0))
+            opened = self.batch([], 0, 0)
+            self.engine.append_now(opened)
+            self.live.grow(opened.number, opened.octets, opened.last_id)
         self.cut()
         return Found(found, self.last_id + 1, fold.clean)
 
     def close(self, clean: bool) -> None:
         """Make durable what has grown and, for an orderly stop, that nothing was under way; close the log.
 
-        It waits for the disk. Whoever waits for a commit is not told any more. Raises what an append failed of.
+        It waits for the disk. Whoever waits for a commit is not told any more. Raises what an append failed of, unless
+        that was reported before.
         """
+        failed, self.failure = self.failure, StorageError("the journal is closed")
         try:
-            if self.failure is None:
-                rest = [*self.parts, *self.encode(self.growing)]
-                for batch in rest:
-                    self.append_now(batch)
-                if clean:
-                    self.append_now(self.batch([], 0, CLEAN))
+            if failed is None:
+                in_flight = 1 if self.parts else 0
+                for batch in [*self.parts, *self.encode(self.growing)][in_flight:]:
+                    self.engine.append_now(batch)
+                self.engine.append_now(self.batch([], 0, CLEAN if clean else 0))
         finally:
             self.engine.close()
-
-    def append_now(self, batch: Batch) -> None:
-        self.engine.append_now(batch)
-        self.live.grow(batch.number, batch.octets, batch.last_id)
 
     # ------------------------------------------------------------------------------------------- growing
 
@@ -329,6 +327,8 @@ class Journal:
 
     def appended(self, outcome: Place | Exception) -> None:
         """The engine has done with the part in flight."""
+        if self.failure is not None:
+            return
         if isinstance(outcome, Exception):
             self.failure = outcome
             self.on_failure(outcome)

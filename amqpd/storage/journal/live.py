@@ -75,10 +75,10 @@ class Live:
         counts = self.queues.get(queue)
         if counts:
             for extent, count in self.spread(ids):
-                left = counts.pop(extent, 0) - count
-                if left > 0:
-                    counts[extent] = left
-                extent.live -= count
+                held = counts.pop(extent, 0)
+                if held > count:
+                    counts[extent] = held - count
+                extent.live -= min(held, count)
 
     def forget(self, queue: int) -> None:
         """The queue is gone with all its messages."""

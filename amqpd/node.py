@@ -1,0 +1,291 @@
+"""The composition root: the only module that knows everyone.
+
+    start   settings -> log -> lock and open the data directory -> catalog -> journal -> broker -> listeners -> control
+    stop    listeners close -> connections are told 320 and go -> what has grown is committed -> the log is marked clean
+
+A signal asks for one of these: SIGTERM and SIGINT stop, SIGHUP reads the configuration again and takes over what the
+schema calls reloadable, or keeps what is in force when the new one is bad.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import platform
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic, time
+from typing import TYPE_CHECKING
+
+from amqpd import __version__
+from amqpd.auth.access import InternalAccess
+from amqpd.auth.authenticator import InternalAuthenticator
+from amqpd.auth.bootstrap import bootstrap
+from amqpd.auth.users import UserStore
+from amqpd.config.errors import ConfigError
+from amqpd.config.logs import configure
+from amqpd.config.settings import Settings
+from amqpd.core import operations
+from amqpd.core.broker import Broker
+from amqpd.core.ports import VHostRow
+from amqpd.core.turn import Turn
+from amqpd.errors import AmqpError
+from amqpd.protocol.settings import SessionSettings
+from amqpd.server.listener import AmqpServer, address
+from amqpd.storage.errors import StorageError
+from amqpd.storage.store import Store
+from amqpd.wire.tables import Table, boolean, longstr, subtable
+
+if TYPE_CHECKING:
+    from amqpd.management.server import Management
+
+__all__ = ["Node", "run"]
+
+log = logging.getLogger("amqpd")
+
+CLOSE_GRACE = 3.0
+"""Seconds that clients have to answer connection.close at a stop."""
+
+EX_IOERR = 74
+EX_TEMPFAIL = 75
+
+CAPABILITIES = (
+    "publisher_confirms",
+    "exchange_exchange_bindings",
+    "basic.nack",
+    "consumer_cancel_notify",
+    "connection.blocked",
+    "consumer_priorities",
+    "authentication_failure_close",
+    "per_consumer_qos",
+    "direct_reply_to",
+)
+
+
+def cluster_name(settings: Settings) -> str:
+    """What the node calls itself."""
+    return settings.text("cluster_name") or f"amqpd@{socket.gethostname()}"
+
+
+def server_properties(settings: Settings) -> Table:
+    """What connection.start says; product and version are those that clients look for."""
+    return {
+        "capabilities": subtable({name: boolean(True) for name in CAPABILITIES}),
+        "cluster_name": longstr(cluster_name(settings)),
+        "copyright": longstr("Copyright (c) 2026 The amqpd authors"),
+        "information": longstr(f"amqpd {__version__}, licensed under the MIT license"),
+        "platform": longstr(f"{platform.python_implementation()} {platform.python_version()}"),
+        "product": longstr(settings.text("product.name")),
+        "version": longstr(settings.text("product.version")),
+    }
+
+
+def apply_settings(settings: Settings, target: SessionSettings) -> None:
+    """Bring what sessions are told up to date."""
+    target.frame_max = settings.integer("frame_max")
+    target.initial_frame_max = settings.integer("initial_frame_max")
+    target.channel_max = settings.integer("channel_max")
+    target.heartbeat = settings.integer("heartbeat")
+    target.handshake_timeout = settings.integer("handshake_timeout")
+    target.max_message_size = settings.integer("max_message_size")
+    target.max_connections = settings.limit("max_connections")
+    target.consumer_max_per_channel = settings.limit("consumer_max_per_channel")
+    target.server_properties = server_properties(settings)
+
+
+class Node:
+    """A running broker. `read` reads the configuration again."""
+
+    def __init__(self, settings: Settings, read: Callable[[], Settings]) -> None:
+        self.settings = settings
+        self.read = read
+        self.started_at = monotonic()
+        self.started_wall = time()
+        self.stopping = asyncio.Event()
+        self.exit_code = 0
+        self.session_settings = SessionSettings()
+        self.management: Management | None = None
+        self.store: Store
+        self.broker: Broker
+        self.users: UserStore
+        self.server: AmqpServer
+
+    # --------------------------------------------------------------------------------------------- start
+
+    async def start(self) -> None:
+        """From settings to accepting connections. StorageError, OSError when that cannot be."""
+        settings = self.settings
+        log.info("Starting amqpd %s on %s %s", __version__, platform.python_implementation(), sys.version.split()[0])
+        for warning in settings.warnings:
+            log.warning("%s", warning)
+        log.info("data directory: %s", settings.data_dir)
+        self.open_broker()
+        apply_settings(settings, self.session_settings)
+        await self.create_defaults()
+        authenticator = InternalAuthenticator(self.users, settings.mechanisms, settings.loopback_users)
+        self.server = AmqpServer(self.broker, authenticator, self.session_settings)
+        await self.server.listen(settings.listeners, settings.integer("tcp_listen_options.backlog"))
+        await self.open_control()
+        self.watch_signals()
+        if hasattr(gc, "freeze"):
+            # What has been loaded by now lives as long as the process: the collector need not look at it again.
+            gc.collect()
+            gc.freeze()
+        for host, port in self.server.listening[:1]:
+            name = "localhost" if host in ("::", "0.0.0.0") else host
+            log.info("clients connect to amqp://%s/", address(name, port))
+        log.info("Server startup complete; 0 plugins started.")
+
+    def open_broker(self) -> None:
+        """Open the data directory and build the model from what is in it."""
+        loop = asyncio.get_running_loop()
+        self.store = Store.open(
+            self.settings.data_dir,
+            loop.call_soon_threadsafe,
+            self.storage_failed,
+            segment_size=self.settings.integer("journal.segment_size"),
+        )
+        snapshot = self.store.snapshot
+        turn = Turn(lambda: loop.call_soon(turn.run), self.store.journal)
+        self.users = UserStore(
+            snapshot,
+            self.store.catalog,
+            lambda name: name in self.broker.vhosts,
+            self.settings.text("password_hashing_module"),
+        )
+        self.broker = Broker(turn, self.store.journal, self.store.catalog, InternalAccess(self.users))
+        self.broker.restore(snapshot, self.store.messages, self.store.next_message_id)
+        self.users.on_change(self.access_changed)
+        count = sum(map(len, self.store.messages.values()))
+        log.info(
+            "recovered %d durable queues with %d messages after %s",
+            len(snapshot.queues),
+            count,
+            "an orderly stop" if self.store.clean else "a crash",
+        )
+
+    def access_changed(self, user: str, vhost: str | None) -> None:
+        self.broker.access_changed(user, vhost)
+        if vhost is None and self.users.find_user(user) is None:
+            self.broker.close_connections(f"user '{user}' was deleted", user=user)
+
+    async def create_defaults(self) -> None:
+        """The virtual host and the user of a first start."""
+        settings = self.settings
+        if self.users.list_users() or self.broker.vhosts:
+            return
+        name = settings.text("default_vhost")
+        await self.outcome(lambda done: operations.add_vhost(self.broker, VHostRow(name), done))
+        permissions = (
+            settings.text("default_permissions.configure"),
+            settings.text("default_permissions.write"),
+            settings.text("default_permissions.read"),
+        )
+        user = settings.text("default_user")
+        await self.outcome(
+            lambda done: bootstrap(
+                self.users, user, settings.text("default_pass"), name, settings.default_user_tags, permissions, done
+            )
+        )
+        log.info("created virtual host '%s' and user '%s'", name, user)
+
+    async def outcome(self, operation: Callable[[Callable[[object], None]], object]) -> None:
+        """Run an operation and wait for its answer. Raises the AmqpError it answers with."""
+        future: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+        operation(future.set_result)
+        result = await future
+        if isinstance(result, AmqpError):
+            raise result
+
+    async def open_control(self) -> None:
+        """The control socket. Imported here: clients can connect while its libraries load."""
+        from amqpd.management.server import Management
+
+        self.management = Management(self)
+        await self.management.start(self.settings.data_dir / "control.sock")
+
+    # ----------------------------------------------------------------------------------------- while it runs
+
+    def watch_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop, signal.Signals(number).name)
+        loop.add_signal_handler(signal.SIGHUP, self.reload)
+
+    def stop(self, why: str) -> None:
+        """Ask for an orderly stop."""
+        if not self.stopping.is_set():
+            log.info("stopping: %s", why)
+            self.stopping.set()
+
+    def reload(self) -> None:
+        """SIGHUP: take over what can be changed while running."""
+        try:
+            fresh = self.read()
+            configure(fresh)
+        except (ConfigError, OSError) as error:
+            log.error("reload: the new configuration is bad, the old one stays in force:\n%s", error)
+            return
+        reloaded, restart = self.settings.changes(fresh)
+        self.settings = fresh
+        apply_settings(fresh, self.session_settings)
+        log.info("reload: %s", f"changed {', '.join(reloaded)}" if reloaded else "nothing that can be reloaded changed")
+        if restart:
+            log.warning("reload: these take a restart to count: %s", ", ".join(restart))
+
+    def storage_failed(self, error: Exception) -> None:
+        """The disk has refused a write. What was confirmed is safe; nothing more can be promised."""
+        log.critical(
+            "the data directory %s cannot be written (%s): no durable message is confirmed from now on. The node stops; "
+            "mend the disk and start it again",
+            self.settings.data_dir,
+            error,
+        )
+        self.exit_code = EX_IOERR
+        self.stopping.set()
+
+    # ---------------------------------------------------------------------------------------------- stop
+
+    async def close(self) -> None:
+        """Everything in the reverse order of the start."""
+        if self.management is not None:
+            await self.management.stop()
+        await self.server.close("broker forced connection closure with reason 'shutdown'", CLOSE_GRACE)
+        self.broker.turn.run()
+        self.store.close(clean=True)
+        log.info("stopped")
+
+
+async def serve(settings: Settings, read: Callable[[], Settings]) -> int:
+    node = Node(settings, read)
+    await node.start()
+    await node.stopping.wait()
+    await node.close()
+    return node.exit_code
+
+
+def run(settings: Settings, read: Callable[[], Settings]) -> int:
+    """Run a node until it is stopped; the process's exit code."""
+    try:
+        configure(settings)
+        with asyncio.Runner(loop_factory=loop_factory()) as runner:
+            return runner.run(serve(settings, read))
+    except StorageError as error:
+        log.critical("amqpd cannot start: %s", error)
+        return EX_TEMPFAIL
+    except OSError as error:
+        log.critical("amqpd cannot start: %s", error)
+        return EX_IOERR
+
+
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """uvloop's loops when it is installed, else asyncio's."""
+    with suppress(ImportError):
+        import uvloop
+
+        return uvloop.new_event_loop
+    return None

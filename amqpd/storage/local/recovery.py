@@ -1,0 +1,96 @@
+"""Recovery: what a crash may leave in a log, and what it may not.
+
+A batch is acknowledged after its fdatasync, and the next one is written after that. So at most one batch, the last one
+of the last segment, can be incomplete; nobody was told that it is durable; it is cut off and reported (Torn).
+
+Everything else is damage, and is not repaired in passing: a bad batch in an older segment, a bad batch with a good one
+somewhere after it, a gap in the numbers, a missing file. A good batch is known by its head's checksum, which starts
+from the segment's salt: no message content can look like one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from amqpd.storage.errors import Damage
+from amqpd.storage.journal.format import HEAD_SIZE, MAGIC, Batch, Head, checksum, read_head
+from amqpd.storage.local.os import sync_data
+from amqpd.storage.local.segment import SEGMENT_HEAD_SIZE, Segment, list_segments, open_segment
+
+__all__ = ["Recovery", "Torn"]
+
+
+class Torn(NamedTuple):
+    """An incomplete batch that was cut off: from `offset` of the file on, `octets` long."""
+
+    file: str
+    offset: int
+    octets: int
+
+
+class Recovery:
+    """One reading of a log's directory. After `batches` has run out the rest is known."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.segments: list[Segment] = []
+        self.next_batch = 1
+        self.last_id = 0
+        self.torn: Torn | None = None
+
+    def batches(self) -> Iterator[Batch]:
+        """Every complete batch in order."""
+        paths = list_segments(self.directory)
+        for path in paths:
+            yield from self.segment(path, last=path == paths[-1])
+
+    def segment(self, path: Path, last: bool) -> Iterator[Batch]:
+        data = path.read_bytes()
+        segment = open_segment(path, data[:SEGMENT_HEAD_SIZE])
+        if not self.segments:
+            self.next_batch = segment.first_batch
+        elif segment.first_batch != self.next_batch:
+            raise Damage(f"it begins with batch {segment.first_batch}, not {self.next_batch}", str(path), 0)
+        self.segments.append(segment)
+        self.last_id = max(self.last_id, segment.last_id)
+        while segment.size < len(data):
+            offset = segment.size
+            head = self.head(data, offset, segment)
+            body = b"" if head is None else data[offset + HEAD_SIZE : offset + HEAD_SIZE + head.length]
+            if head is None or len(body) < head.length or checksum((body,), segment.salt) != head.checksum:
+                if not last:
+                    raise Damage("a bad batch in a segment that was complete", str(path), offset)
+                self.cut(segment, data)
+                return
+            if head.number != self.next_batch:
+                raise Damage(f"batch {head.number} where {self.next_batch} is due", str(path), offset)
+            self.next_batch += 1
+            self.last_id = max(self.last_id, head.last_id)
+            segment.size = offset + HEAD_SIZE + head.length
+            yield head.batch(body)
+
+    def head(self, data: bytes, offset: int, segment: Segment) -> Head | None:
+        """The batch head at the offset, if there is one."""
+        try:
+            return read_head(data, offset, segment.salt)
+        except Damage as damage:
+            raise Damage(damage.what, str(segment.path), offset) from None
+
+    def cut(self, segment: Segment, data: bytes) -> None:
+        """Cut off the incomplete batch with which the log ends. Raises Damage if it does not end with it."""
+        offset = segment.size
+        at = data.find(MAGIC, offset + 1)
+        while at >= 0:
+            if self.head(data, at, segment) is not None:
+                raise Damage(f"a bad batch, and a good head after it at octet {at}", str(segment.path), offset)
+            at = data.find(MAGIC, at + 1)
+        fd = os.open(segment.path, os.O_RDWR)
+        try:
+            os.ftruncate(fd, offset)
+            sync_data(fd)
+        finally:
+            os.close(fd)
+        self.torn = Torn(str(segment.path), offset, len(data) - offset)

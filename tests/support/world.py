@@ -1,4 +1,4 @@
-"""A broker in memory and clients that talk to its sessions byte by byte: real everything, but no socket and no clock."""
+"""A broker in memory, and clients that talk to its sessions byte by byte: all real, but no socket and no clock."""
 
 from __future__ import annotations
 
@@ -125,9 +125,7 @@ class Client:
         self.unread = 0
         world.port += 1
         peer = Peer("127.0.0.1", world.port, "127.0.0.1", 5672)
-        self.session = Session(
-            world.broker, Logins(), world.settings, self, peer, world.now, lambda: 0
-        )
+        self.session = Session(world.broker, Logins(), world.settings, self, peer, world.now, lambda: 0)
 
     # ------------------------------------------------------------------------------------- as a transport
 

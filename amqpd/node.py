@@ -37,7 +37,7 @@ from amqpd.errors import AmqpError
 from amqpd.protocol.settings import SessionSettings
 from amqpd.server.listener import AmqpServer, address
 from amqpd.storage.errors import StorageError
-from amqpd.storage.store import Store
+from amqpd.storage.store import Store, open_store
 from amqpd.wire.tables import Table, boolean, longstr, subtable
 
 if TYPE_CHECKING:
@@ -143,14 +143,16 @@ class Node:
     def open_broker(self) -> None:
         """Open the data directory and build the model from what is in it."""
         loop = asyncio.get_running_loop()
-        self.store = Store.open(
+        opened = open_store(
             self.settings.data_dir,
             loop.call_soon_threadsafe,
             self.storage_failed,
-            segment_size=self.settings.integer("journal.segment_size"),
+            segment_octets=self.settings.integer("journal.segment_size"),
         )
-        snapshot = self.store.snapshot
-        turn = Turn(lambda: loop.call_soon(turn.run), self.store.journal)
+        self.store, snapshot = opened.store, opened.snapshot
+        if opened.torn is not None:
+            log.warning("the last batch of the journal was not complete and has been cut off: %s", opened.torn)
+        turn = Turn(self.schedule_turn, self.store.journal)
         self.users = UserStore(
             snapshot,
             self.store.catalog,
@@ -158,15 +160,18 @@ class Node:
             self.settings.text("password_hashing_module"),
         )
         self.broker = Broker(turn, self.store.journal, self.store.catalog, InternalAccess(self.users))
-        self.broker.restore(snapshot, self.store.messages, self.store.next_message_id)
+        self.broker.restore(snapshot, opened.messages, opened.next_message_id)
         self.users.on_change(self.access_changed)
-        count = sum(map(len, self.store.messages.values()))
+        count = sum(map(len, opened.messages.values()))
         log.info(
             "recovered %d durable queues with %d messages after %s",
             len(snapshot.queues),
             count,
-            "an orderly stop" if self.store.clean else "a crash",
+            "an orderly stop" if opened.clean else "a crash",
         )
+
+    def schedule_turn(self) -> None:
+        asyncio.get_running_loop().call_soon(self.broker.turn.run)
 
     def access_changed(self, user: str, vhost: str | None) -> None:
         self.broker.access_changed(user, vhost)

@@ -39,4 +39,4 @@ CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Sequence[str]]], ...] 
     (("initial_frame_max", "frame_max"), frame_sizes),
     (("listeners.tcp",), listeners),
 )
-"""The keys that a check looks at, or the first words of them, and the check. It is left out when one is wrong already."""
+"""The keys that a check looks at, or their first words, and the check. It is left out when one is wrong already."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import sys
 
-from amqpd.config.errors import ConfigError
 from amqpd.config.log_lines import TextFormatter
 from amqpd.config.schema import CATEGORIES, LEVELS
 from amqpd.config.settings import Settings
@@ -39,7 +38,7 @@ class Threshold(logging.Filter):
 
 
 def configure(settings: Settings) -> None:
-    """Log as the settings say from now on. Raises ConfigError, and changes nothing, if the file cannot be opened.
+    """Log as the settings say from now on. Raises OSError, and changes nothing, if the file cannot be opened.
 
     Called again it replaces what it set up before; handlers of others stay.
     """
@@ -64,12 +63,8 @@ def outputs(settings: Settings) -> list[logging.Handler]:
     handlers: list[logging.Handler] = []
     path = settings.log_file()
     if path is not None:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            file = logging.FileHandler(path, encoding="utf-8")
-        except OSError as error:
-            where = settings.origin("log.file")
-            raise ConfigError([f"{where}: log.file: {path} cannot be opened: {error.strerror}"]) from None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = logging.FileHandler(path, encoding="utf-8")
         handlers.append(dressed(file, settings, "file"))
     if settings.flag("log.console"):
         handlers.append(dressed(logging.StreamHandler(sys.stdout), settings, "console"))

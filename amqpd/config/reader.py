@@ -45,7 +45,7 @@ class Entry(NamedTuple):
 
 WORD = r"(?:[A-Za-z0-9_-]|\\\.)+"
 LINE = re.compile(
-    rf"(?P<key>{WORD}(?:\.{WORD})*)[ \t]*=[ \t]*(?:'(?P<quoted>[^']*)'[ \t]*|(?P<plain>[^'#][^#]*))?(?:#.*)?"
+    rf"(?P<key>{WORD}(?:\.{WORD})*)[ \t]*=[ \t]*(?:'(?P<quoted>[^']*)'[ \t]*|(?P<plain>[^'# \t][^#]*))?(?:#.*)?"
 )
 VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 

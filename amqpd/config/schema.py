@@ -298,9 +298,9 @@ KEYS: tuple[Key, ...] = (
         "cluster_name",
         Text(),
         None,
-        "The cluster name that clients are told. Without one it is rabbit@ and the name of the machine.",
+        "The cluster name that clients are told. Without one it is amqpd@ and the name of the machine.",
         IDENTITY,
-        example="rabbit@myhost",
+        example="amqpd@myhost",
     ),
     Key(
         "data_dir",

@@ -3,14 +3,13 @@
     default  <  file  <  conf.d/*.conf  <  environment  <  command line        the rightmost that sets a key wins
 
 `load` gives Settings or raises ConfigError with all that is wrong. To reload, load again with the same arguments and
-ask `changed` what is different.
+ask `changes` what is different.
 """
 
 from __future__ import annotations
 
 import difflib
 import os
-import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +23,7 @@ from amqpd.config.known import KNOWN, known
 from amqpd.config.reader import Entry, Rank
 from amqpd.config.schema import BY_NAME, KEYS, LEVELS, Key, find, split
 
-__all__ = ["Changes", "Settings", "changed", "load"]
+__all__ = ["Changes", "Settings", "load"]
 
 MASK = "********"
 
@@ -90,7 +89,9 @@ class Settings:
         return value
 
     def text(self, name: str) -> str:
-        """The text of a key that has one."""
+        """The text of a key that has one; empty when it is not set and has no default."""
+        if not self.is_set(name) and BY_NAME[name].default is None:
+            return ""
         value = self._setting(name).value
         if not isinstance(value, str):
             raise KeyError(f"{name} is not a text")
@@ -112,6 +113,7 @@ class Settings:
 
     # Keys that are lists, and values that are worked out.
 
+    @property
     def listeners(self) -> list[Listener]:
         """Where to accept AMQP connections."""
         return list(self.opened().values())
@@ -124,39 +126,29 @@ class Settings:
             if isinstance(setting.value, Listener)
         }
 
+    @property
     def loopback_users(self) -> frozenset[str]:
         """The users who can only log in from this machine."""
         return frozenset(self._true_words("loopback_users"))
 
+    @property
     def default_user_tags(self) -> tuple[str, ...]:
         """The tags of the first user."""
         return tuple(self._true_words("default_user_tags"))
 
-    def default_permissions(self) -> tuple[str, str, str]:
-        """The first user's patterns: configure, write, read."""
-        return (
-            self.text("default_permissions.configure"),
-            self.text("default_permissions.write"),
-            self.text("default_permissions.read"),
-        )
-
+    @property
     def mechanisms(self) -> tuple[str, ...]:
         """The SASL mechanisms, in the order in which they are offered."""
         return tuple(dict.fromkeys(str(setting.value) for setting in self._members("auth_mechanisms").values()))
 
-    def cluster_name(self) -> str:
-        """What the cluster is called: as set, or after the machine."""
-        if self.is_set("cluster_name"):
-            return self.text("cluster_name")
-        return f"rabbit@{platform.node().partition('.')[0] or 'localhost'}"
-
+    @property
     def data_dir(self) -> Path:
         """The directory of everything durable."""
         return Path(self.text("data_dir")).expanduser() if self.is_set("data_dir") else self._home
 
     def log_dir(self) -> Path:
         """The directory of log files that are named without one."""
-        return Path(self.text("log.dir")).expanduser() if self.is_set("log.dir") else self.data_dir() / "log"
+        return Path(self.text("log.dir")).expanduser() if self.is_set("log.dir") else self.data_dir / "log"
 
     def log_file(self) -> Path | None:
         """The file to log to, if any."""
@@ -180,7 +172,7 @@ class Settings:
 
     def values(self) -> Iterator[tuple[str, str, Key]]:
         """Every key that has a value, in the order of the schema, with its text."""
-        worked_out = {"cluster_name": self.cluster_name, "data_dir": self.data_dir, "log.dir": self.log_dir}
+        worked_out = {"data_dir": self.data_dir, "log.dir": self.log_dir()}
         families: set[str] = set()
         for key in KEYS:
             if key.family:
@@ -191,9 +183,20 @@ class Settings:
             elif key.name in self._found:
                 yield key.name, self._found[key.name].text, key
             elif key.name in worked_out:
-                yield key.name, str(worked_out[key.name]()), key
+                yield key.name, str(worked_out[key.name]), key
             elif key.default is not None:
                 yield key.name, key.default, key
+
+    def changes(self, fresh: Settings) -> Changes:
+        """Which keys have another value in `fresh`, or none any more, or one for the first time."""
+        before = {name: (text, key) for name, text, key in self.values()}
+        after = {name: (text, key) for name, text, key in fresh.values()}
+        different = [name for name in {**before, **after} if before.get(name) != after.get(name)]
+        reloadable = {name for name in different if (after.get(name) or before[name])[1].reloadable}
+        return Changes(
+            tuple(name for name in different if name in reloadable),
+            tuple(name for name in different if name not in reloadable),
+        )
 
     # Inside.
 
@@ -287,18 +290,6 @@ def suggestion(name: str) -> str:
     """The key that was perhaps meant, as the end of a message."""
     near = difflib.get_close_matches(name, [*BY_NAME, *KNOWN], n=1, cutoff=0.7)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def changed(old: Settings, new: Settings) -> Changes:
-    """Which keys have another value, or none any more, or one for the first time."""
-    before = {name: (text, key) for name, text, key in old.values()}
-    after = {name: (text, key) for name, text, key in new.values()}
-    different = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    reloadable = {name for name in different if (after.get(name) or before[name])[1].reloadable}
-    return Changes(
-        tuple(name for name in different if name in reloadable),
-        tuple(name for name in different if name not in reloadable),
-    )
 
 
 def default_data_dir(environ: Mapping[str, str]) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from time import monotonic_ns, time_ns
+from typing import cast
 
 from amqpd.protocol.peer import Peer
 from amqpd.protocol.session import Session
@@ -44,8 +45,8 @@ class AmqpProtocol(asyncio.Protocol):
     # ------------------------------------------------------------------------------------- from the loop
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        # uvloop's transports are no subclasses of asyncio's, though they do what those do.
+        self.transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH)
         peer, sock = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self.session = self.factory(self, Peer(peer[0], peer[1], sock[0], sock[1]))

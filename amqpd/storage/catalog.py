@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from amqpd.core.ports import (
     BindingRow,
@@ -206,8 +206,8 @@ class SQLiteCatalog:
             next_queue_id=self.connection.execute("SELECT value FROM counters").fetchall()[0][0],
         )
 
-    def rows(self, what: str) -> list[tuple[str, ...]]:
-        rows: list[tuple[str, ...]] = self.connection.execute(f"SELECT {what} ORDER BY seq").fetchall()
+    def rows(self, what: str) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = self.connection.execute(f"SELECT {what} ORDER BY seq").fetchall()
         return rows
 
     def submit(self, changes: Sequence[Change], done: Committed) -> None:

@@ -8,10 +8,11 @@ journal/          the log of messages
 
 from __future__ import annotations
 
+import gc
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,8 +74,8 @@ def open_store(
 ) -> Opened:
     """Open the data directory, making it if it is not there. Raises DirectoryInUse, Damage, NewerSchema, OSError.
 
-    `deliver(call)` has `call()` called on the loop's thread and is called on others; `on_failure(error)` is called there
-    once, when the journal can promise nothing any more. This call waits for the disk.
+    `deliver(call)` comes from other threads and has `call()` called on the loop's; `on_failure(error)` is called there,
+    once, when the journal can promise nothing any more. Opening waits for the disk.
     """
     directory.mkdir(parents=True, exist_ok=True, mode=0o750)
     with ExitStack() as resources:
@@ -87,9 +88,22 @@ def open_store(
         engine = LocalEngine("messages", directory / "journal", committer, segment_octets)
         resources.callback(engine.close)
         journal = Journal(engine, clock, on_failure)
-        found = journal.recover([row.id for row in snapshot.queues])
+        with collector_off():
+            found = journal.recover([row.id for row in snapshot.queues])
         store = Store(directory, catalog, journal, resources.pop_all())
     return Opened(store, snapshot, found.messages, found.next_message_id, found.clean, engine.torn)
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Nothing of what recovery makes is garbage: collections would only walk over it again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def take(directory: Path, resources: ExitStack) -> None:

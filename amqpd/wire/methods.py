@@ -271,6 +271,8 @@ def build(kind: type[M], **values: Any) -> M:
     for argument in layout.tables:
         setattr(method, argument, {})
     for argument, value in values.items():
+        if argument not in method:  # pamqp's classes would take any attribute
+            raise TypeError(f"{kind.name} has no argument {argument!r}")
         setattr(method, argument, value)
     return method
 

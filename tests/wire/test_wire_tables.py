@@ -41,12 +41,12 @@ def field(kind: str, values: st.SearchStrategy[Any]) -> st.SearchStrategy[Field]
     return values.map(lambda value: Field(kind, value))
 
 
-TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
+TEXT = st.text("kx.-#ä€\U0001f600\0", max_size=12)
 OCTETS = st.binary(max_size=12)
 KEYS = OCTETS.map(lambda octets: octets.decode("utf-8", "surrogateescape"))
 FINITE = {"allow_nan": False, "allow_infinity": False}
 
-# The types that pamqp reads as we do.
+# The types that pamqp reads as we do; it writes every float as one of 32 bits.
 SHARED = st.one_of(
     field("t", st.booleans()),
     field("b", integers(8, True)),
@@ -122,7 +122,7 @@ def test_pamqp_reads_what_we_write(table: Table) -> None:
 
 
 JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | integers(64, True) | st.floats(**FINITE) | TEXT,
+    st.none() | st.booleans() | integers(64, True) | st.floats(width=32, **FINITE) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
@@ -329,10 +329,9 @@ def test_identity_does_not_depend_on_the_order_of_keys(table: Table) -> None:
     assert decode_table(canonical(table))[0] == table
 
 
-@given(TABLES, TABLES)
+@given(tables_of(SCALARS, st.sampled_from("ab")), tables_of(SCALARS, st.sampled_from("ab")))
 def test_different_tables_have_different_identities(a: Table, b: Table) -> None:
-    # repr tells 0.0 from -0.0 and 1 from True, as the octets do; == does not.
-    assert (canonical(a) == canonical(b)) == (repr(sorted(a.items())) == repr(sorted(b.items())) or a == b)
+    assert a == b or canonical(a) != canonical(b)
 
 
 # --- JSON

@@ -55,6 +55,7 @@ import sys
 import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from itertools import accumulate, pairwise, repeat
 from struct import Struct
 from struct import error as StructError
@@ -190,8 +191,13 @@ def column(typecode: str, values: Iterable[int]) -> bytes:
 
 def encode_enqueue(messages: Sequence[Message], queues: Sequence[int], priority: int) -> list[bytes]:
     """One ENQUEUE run as chunks; large contents stay the chunks that they are."""
-    _, routing, _, origin, _ = messages[0]
-    ids, _, contents, _, deadlines = zip(*messages, strict=True)
+    first, routing, content, origin, deadline = messages[0]
+    if len(messages) == 1 and not deadline and isinstance(content, bytes):
+        head = ENQUEUE_HEAD.pack(ENQUEUE, 0, priority, 0, len(routing), len(queues), 1, origin)
+        return [b"".join((head, single(len(queues)).pack(*queues, first, len(content)), routing, content))]
+    ids = [message[0] for message in messages]
+    contents = [message[2] for message in messages]
+    deadlines = [message[4] for message in messages]
     frames: list[int] = []
     frame_lengths: list[int] = []
     columns = DEADLINES if any(deadlines) else 0
@@ -206,18 +212,24 @@ def encode_enqueue(messages: Sequence[Message], queues: Sequence[int], priority:
     else:
         lengths = list(map(len, contents))
         stored = [b"".join(contents)]
-    head = [
+    pieces = [
         ENQUEUE_HEAD.pack(ENQUEUE, columns, priority, 0, len(routing), len(queues), len(ids), origin),
         column(U64, queues),
         column(U64, ids),
         column(U32, lengths),
     ]
     if columns & DEADLINES:
-        head.append(column(U64, deadlines))
+        pieces.append(column(U64, deadlines))
     if columns & FRAMES:
-        head += (column(U32, frames), column(U32, frame_lengths))
-    head.append(routing)
-    return [b"".join(head), *stored]
+        pieces += (column(U32, frames), column(U32, frame_lengths))
+    pieces.append(routing)
+    return [b"".join(pieces), *stored]
+
+
+@lru_cache
+def single(queues: int) -> Struct:
+    """The columns of a run of one message in one piece: most runs, where routing keys change all the time."""
+    return Struct(f"<{queues}QQI")
 
 
 def as_frames(content: Content) -> Sequence[bytes]:
@@ -324,7 +336,16 @@ def read_column(typecode: str, body: bytes, offset: int, count: int) -> tuple[ar
 
 def decode_enqueue(body: bytes, offset: int) -> tuple[Enqueued, int]:
     _, columns, priority, _, routing_length, targets, count, origin = ENQUEUE_HEAD.unpack_from(body, offset)
-    queues, offset = read_column(U64, body, offset + ENQUEUE_HEAD.size, targets)
+    offset += ENQUEUE_HEAD.size
+    if count == 1 and not columns:
+        layout = single(targets)
+        *to, first, length = layout.unpack_from(body, offset)
+        start = offset + layout.size + routing_length
+        if start + length > len(body):
+            raise ValueError("the content is longer than the body")
+        message = first, body[offset + layout.size : start], body[start : start + length], origin, 0
+        return Enqueued(to, (first,), (message,), priority), start + length
+    queues, offset = read_column(U64, body, offset, targets)
     ids, offset = read_column(U64, body, offset, count)
     lengths, offset = read_column(U32, body, offset, count)
     deadlines: Iterable[int] = repeat(0, count)

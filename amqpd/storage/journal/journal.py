@@ -33,7 +33,6 @@ from amqpd.storage.journal.format import (
     REST,
     SETTLE,
     Batch,
-    content_octets,
     encode_enqueue,
     encode_removed,
     encode_returned,
@@ -106,10 +105,9 @@ class Growth:
                 del self.settled[queue]
 
     def records(self, limit: int) -> Iterator[list[bytes]]:
-        """Every record as chunks; those that put messages in come first, as one run or, over the limit, in slices."""
+        """Every record as chunks; those that put messages in come first."""
         for run in self.runs:
-            for messages in divided(run.messages, limit):
-                yield encode_enqueue(messages, run.queues, run.priority)
+            yield from encode_run(run.messages, run, limit)
         for queue, returns in self.returns.items():
             yield [encode_returned(queue, returns)]
         for queue, reason, ids in self.drops:
@@ -147,19 +145,15 @@ class Growth:
             call()
 
 
-def divided(messages: list[Message], limit: int) -> Iterator[list[Message]]:
-    """The messages in slices of at most `limit` octets of content; a larger message is a slice of its own."""
-    sizes = [content_octets(message[2]) for message in messages]
-    if sum(sizes) <= limit:
-        yield messages
-        return
-    start = octets = 0
-    for at, size in enumerate(sizes):
-        if octets and octets + size > limit:
-            yield messages[start:at]
-            start, octets = at, 0
-        octets += size
-    yield messages[start:]
+def encode_run(messages: list[Message], run: Run, limit: int) -> Iterator[list[bytes]]:
+    """The messages as one record or, while one is over the limit, as two of half as many."""
+    chunks = encode_enqueue(messages, run.queues, run.priority)
+    if len(messages) > 1 and sum(map(len, chunks)) > limit:
+        half = len(messages) // 2
+        yield from encode_run(messages[:half], run, limit)
+        yield from encode_run(messages[half:], run, limit)
+    else:
+        yield chunks
 
 
 class Found(NamedTuple):

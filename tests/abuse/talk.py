@@ -1,0 +1,196 @@
+"""Hold a conversation with a broker and say how it ended.
+
+Whatever the client sent, the broker must answer in good AMQP and the socket must come to its end within a deadline. How
+the end comes about is the outcome:
+
+- `normal`: our connection.close was answered with close-ok;
+- `conn NNN`: the broker sent connection.close; `chan NNN, ...`: before that it closed one or more channels;
+- `header`: the broker answered with a protocol header; `closed`: it closed the socket without a word;
+- `quiet`: it waited for more, and closed when we closed our half;
+- `reset`: we reset the connection, and nothing is known;
+- `HANG` and `BAD ...`: what must not be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+import time
+from dataclasses import dataclass, field
+
+from pamqp import commands, frame
+from pamqp.exceptions import UnmarshalingException
+
+from tests.abuse.kinds import Conversation, Ending
+from tests.abuse.wire import CONNECTION_CLOSE_OK, METHOD, method
+
+HARD = frozenset({320, 402, 501, 502, 503, 504, 505, 530, 540, 541})
+SOFT = frozenset({311, 312, 313, 403, 404, 405, 406})
+INTERNAL_ERROR = 541
+QUIET = 0.3
+RESET = struct.pack("ii", 1, 0)
+
+
+@dataclass
+class Outcome:
+    """How a conversation ended."""
+
+    final: str = ""
+    channel_codes: list[int] = field(default_factory=list)
+    seconds: float = 0.0
+    text: str = ""
+
+    @property
+    def label(self) -> str:
+        """The outcome in one short phrase."""
+        return ", ".join([*(f"chan {code}" for code in self.channel_codes), self.final])
+
+    def acceptable(self, expected: frozenset[str] | None) -> bool:
+        """Whether the broker may end this conversation so."""
+        if self.final == "HANG" or self.final.startswith("BAD"):
+            return False
+        return expected is None or self.label in expected
+
+
+class _Misbehaviour(Exception):
+    """The broker sent what no broker may send."""
+
+
+class Talk:
+    """One conversation."""
+
+    def __init__(self, conversation: Conversation, deadline: float) -> None:
+        self.conversation = conversation
+        self.deadline = deadline
+        self.outcome = Outcome()
+        self._buffer = bytearray()
+        self._half_closed = False
+        self._over = False
+
+    async def hold(self, host: str, port: int) -> Outcome:
+        """Connect, talk, and wait for the end."""
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self.deadline):
+                self.reader, self.writer = await asyncio.open_connection(host, port)
+                try:
+                    await self._talk()
+                finally:
+                    self.writer.transport.abort()
+        except TimeoutError:
+            self.outcome.final = "HANG" if not self._over else f"HANG after {self.outcome.final}"
+        except _Misbehaviour as error:
+            self.outcome.final, self.outcome.text = "BAD output", str(error)
+        if self.outcome.final.startswith("HANG"):
+            self.outcome.text, self.outcome.final = self.outcome.final, "HANG"
+        self.outcome.seconds = time.monotonic() - began
+        return self.outcome
+
+    async def _talk(self) -> None:
+        sock: socket.socket = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sending = asyncio.ensure_future(self._send())
+        try:
+            if self.conversation.ending is Ending.RESET:
+                await sending
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+                self.outcome.final = "reset"
+                return
+            await self._read_to_the_end(sending)
+        finally:
+            sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+
+    async def _send(self) -> None:
+        """Send the pieces; the broker may hang up on us in the middle."""
+        try:
+            for chunk in self.conversation.chunks:
+                pieces = [chunk]
+                if self.conversation.dribble:
+                    pieces = [chunk[index : index + 1] for index in range(len(chunk))]
+                for piece in pieces:
+                    self.writer.write(piece)
+                    await asyncio.sleep(0)
+            await self.writer.drain()
+            if self.conversation.ending is Ending.EOF:
+                self._close_our_half()
+        except OSError:
+            return
+
+    def _close_our_half(self) -> None:
+        if not self._half_closed:
+            self._half_closed = True
+            if not self.writer.transport.is_closing():
+                self.writer.write_eof()
+
+    async def _read_to_the_end(self, sending: asyncio.Future[None]) -> None:
+        """Read until the broker has closed the socket."""
+        patient = self.conversation.expected is not None or self.conversation.ending is Ending.WAIT
+        while True:
+            try:
+                async with asyncio.timeout(None if patient or self._half_closed else QUIET):
+                    data = await self.reader.read(65536)
+            except TimeoutError:
+                if sending.done():
+                    self._close_our_half()
+                continue
+            except OSError:
+                data = b""
+            if not data:
+                self.outcome.final = self.outcome.final or ("quiet" if self._half_closed else "closed")
+                return
+            self._buffer += data
+            self._digest()
+
+    def _digest(self) -> None:
+        """Look at the frames that are complete."""
+        buffer = self._buffer
+        while len(buffer) >= 8:
+            if buffer[:4] == b"AMQP":
+                if len(buffer) > 8 or self._over:
+                    raise _Misbehaviour(f"more than a protocol header: {bytes(buffer[:40])!r}")
+                self._finish("header")
+                del buffer[:]
+                return
+            size = int.from_bytes(buffer[3:7], "big")
+            if size > 131072 or buffer[0] not in (1, 2, 3, 8):
+                raise _Misbehaviour(f"not a frame: {bytes(buffer[:40])!r}")
+            if len(buffer) < size + 8:
+                return
+            data = bytes(buffer[: size + 8])
+            del buffer[: size + 8]
+            if data[-1] != 0xCE:
+                raise _Misbehaviour(f"no frame end: {data[:80]!r}")
+            if data[0] != METHOD:
+                continue
+            try:
+                _, channel, decoded = frame.unmarshal(data)
+            except (UnmarshalingException, ValueError, struct.error) as error:
+                raise _Misbehaviour(f"{error!r} in {data[:80]!r}") from error
+            self._notice(channel, decoded)
+
+    def _notice(self, channel: int, item: object) -> None:
+        """React to a closing method."""
+        if self._over:
+            raise _Misbehaviour(f"{item} after {self.outcome.final}")
+        if isinstance(item, commands.Connection.Close):
+            known = item.reply_code in HARD | SOFT and item.reply_code != INTERNAL_ERROR and channel == 0
+            self._finish(f"conn {item.reply_code}" if known else f"BAD conn {item.reply_code}")
+            self.outcome.text = item.reply_text
+            self._reply(CONNECTION_CLOSE_OK)
+        elif isinstance(item, commands.Channel.Close):
+            if item.reply_code not in SOFT or channel == 0:
+                raise _Misbehaviour(f"channel.close on {channel} with {item.reply_code} {item.reply_text}")
+            self.outcome.channel_codes.append(item.reply_code)
+            self._reply(method(channel, 20, 41))
+        elif isinstance(item, commands.Connection.CloseOk):
+            self._finish("normal")
+
+    def _finish(self, final: str) -> None:
+        self.outcome.final = final
+        self._over = True
+
+    def _reply(self, data: bytes) -> None:
+        if not self._half_closed and not self.writer.transport.is_closing():
+            self.writer.write(data)

@@ -7,7 +7,7 @@ Source: RabbitMQ's deps/*/priv/schema, 3.12 to 4.2; rabbitmq.com/docs/configure;
 
 from __future__ import annotations
 
-from amqpd.config.schema import matches
+from amqpd.config.schema import CATEGORIES, matches
 
 __all__ = ["KNOWN", "known", "unsupported_variable"]
 
@@ -181,7 +181,8 @@ KNOWN: tuple[str, ...] = (
         for option in FORMATTER
     ),
     *(f"log.{part}.rotation.{option}" for part in ("file", "default", *LOG_CATEGORIES) for option in ROTATION),
-    *(f"log.{category}.{option}" for category in LOG_CATEGORIES for option in ("level", "file")),
+    *(f"log.{category}.level" for category in LOG_CATEGORIES if category not in CATEGORIES),
+    *(f"log.{category}.file" for category in LOG_CATEGORIES),
     "motd_file",
     # Clusters.
     "cluster_formation.**",

@@ -56,12 +56,14 @@ def reachable(exchange: Exchange, exchanges: Mapping[str, Exchange]) -> list[Exc
     waiting = [exchange]
     while waiting:
         current = waiting.pop()
-        following = [binding.destination for binding in current.outgoing.values()]
+        following = list(current.onward)
         alternate = exchanges.get(current.alternate) if current.alternate is not None else None
-        for destination in [*following, alternate]:
-            if isinstance(destination, Exchange) and destination not in reached:
-                reached[destination] = None
-                waiting.append(destination)
+        if alternate is not None:
+            following.append(alternate)
+        for other in following:
+            if other not in reached:
+                reached[other] = None
+                waiting.append(other)
     return list(reached)
 
 
@@ -81,7 +83,7 @@ def bump(exchange: Exchange, exchanges: Mapping[str, Exchange]) -> None:
     while waiting:
         current = waiting.pop()
         current.epoch += 1
-        leading = [binding.source for binding in current.incoming]
+        leading = list(current.upstream)
         leading += [other for other in exchanges.values() if other.alternate == current.name]
         for other in leading:
             if other not in raised:

@@ -1,1 +1,1 @@
-"""The control surface: the HTTP API that amqpctl and other tools speak."""
+"""The control surface: RabbitMQ's management HTTP API, served on a unix socket in the data directory for amqpctl."""

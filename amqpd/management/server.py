@@ -1,8 +1,102 @@
-"""The control socket."""
+"""The control surface's server: one application of routes, served on a unix socket in the data directory.
+
+Whoever can open the socket is administrator: its mode, 0600, is the whole of its authentication. `application` builds
+the same routes for any other way of finding out who asks.
+"""
+
 from __future__ import annotations
+
+import os
+import socket
+import stat
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+
+from aiohttp import web
+
+from amqpd.auth.users import UserStore
+from amqpd.core.broker import Broker
+from amqpd.core.operations import Actor
+from amqpd.management.about import NodeInfo
+from amqpd.management.administration import Administration
+from amqpd.management.clients import Clients
+from amqpd.management.conventions import Authenticate, authentication, errors
+from amqpd.management.nodes import Nodes
+from amqpd.management.topology import Topology
+
+__all__ = ["Management", "application"]
+
+ADMINISTRATOR = "amqpctl"
+"""The name of who asks through the control socket; no user of the database."""
+
+STOP_GRACE = 2.0
+"""Seconds that requests under way have at a stop."""
+
+
+class Unrestricted:
+    """The rights of who may do everything (`ports.Access`)."""
+
+    def may_enter(self, user: str, vhost: str) -> bool:
+        return True
+
+    def allows(self, user: str, vhost: str, permission: str, resource: str) -> bool:
+        return True
+
+    def tags(self, user: str) -> frozenset[str]:
+        return frozenset({"administrator"})
+
+
+def application(broker: Broker, users: UserStore, node: NodeInfo, authenticate: Authenticate) -> web.Application:
+    """The whole API, for those whom `authenticate` lets in."""
+    app = web.Application(middlewares=[errors, authentication(authenticate)])
+    app.router.add_routes(Nodes(broker, node).routes())
+    app.router.add_routes(Topology(broker, node.name).routes())
+    app.router.add_routes(Clients(broker, node.name).routes())
+    app.router.add_routes(Administration(broker, users, node.name).routes())
+    return app
+
+
 class Management:
-    def __init__(self, node: Any) -> None: ...
-    async def start(self, path: Path) -> None: ...
-    async def stop(self) -> None: ...
+    """The API on the control socket, from `start` to `stop`."""
+
+    def __init__(self, broker: Broker, users: UserStore, node: NodeInfo) -> None:
+        administrator = Actor(ADMINISTRATOR, Unrestricted())
+
+        async def authenticate(request: web.Request) -> Actor:
+            return administrator
+
+        app = application(broker, users, node, authenticate)
+        self.runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=STOP_GRACE)
+        self.path: Path | None = None
+
+    async def start(self, path: Path) -> None:
+        """Serve on this socket. The data directory is ours alone, so a socket that lies there is left from a crash.
+
+        Raises OSError when it cannot be made.
+        """
+        await self.runner.setup()
+        await web.SockSite(self.runner, bound_socket(path)).start()
+        self.path = path
+
+    async def stop(self) -> None:
+        """Serve no more, once the requests under way are answered."""
+        await self.runner.cleanup()
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def bound_socket(path: Path) -> socket.socket:
+    """A socket at this path that only its owner can open, from its first moment on."""
+    with suppress(FileNotFoundError):
+        if stat.S_ISSOCK(path.lstat().st_mode):
+            path.unlink()
+    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o177)
+    try:
+        control.bind(str(path))
+    except OSError as error:
+        control.close()
+        raise OSError(error.errno, f"the control socket cannot be made: {error}", str(path)) from error
+    finally:
+        os.umask(before)
+    return control

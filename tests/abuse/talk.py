@@ -173,7 +173,9 @@ class Talk:
     def _notice(self, channel: int, item: object) -> None:
         """React to a closing method."""
         if self._over:
-            raise _Misbehaviour(f"{item} after {self.outcome.final}")
+            if isinstance(item, commands.Connection.CloseOk) and self.outcome.final != "normal":
+                return  # Both sides closed at the same time.
+            raise _Misbehaviour(f"{item!r} after {self.outcome.final}")
         if isinstance(item, commands.Connection.Close):
             known = item.reply_code in HARD | SOFT and item.reply_code != INTERNAL_ERROR and channel == 0
             self._finish(f"conn {item.reply_code}" if known else f"BAD conn {item.reply_code}")
@@ -186,6 +188,7 @@ class Talk:
             self._reply(method(channel, 20, 41))
         elif isinstance(item, commands.Connection.CloseOk):
             self._finish("normal")
+            self._close_our_half()
 
     def _finish(self, final: str) -> None:
         self.outcome.final = final

@@ -176,10 +176,11 @@ def _basic(chance: random.Random, channel: int, name: bytes) -> list[bytes]:
 
 
 def _tx(chance: random.Random, channel: int, name: bytes) -> list[bytes]:
+    """Nothing may follow a commit before its answer has come: it is the last."""
     select, commit, rollback = (method(channel, 90, number) for number in (10, 20, 30))
-    frames = [queue_declare(channel, name), select]
+    frames = [queue_declare(channel, name), *publish(channel, b"", name, _body(chance), chance.choice(PROPERTIES))]
+    frames += [select, *publish(channel, b"", name, _body(chance)), rollback]
     frames += publish(channel, b"", name, _body(chance), chance.choice(PROPERTIES))
-    frames += [commit, *publish(channel, b"", name, _body(chance)), rollback]
     frames += [basic_get(channel, name), basic_ack(channel, 1), commit]
     return frames
 
@@ -220,7 +221,7 @@ def well_formed(chance: random.Random, number: int) -> Script:
         part = chance.choice((_basic, _tx, _confirm, _topology))
         script.frames.append(channel_open(channel))
         script.frames += part(chance, channel, b"abuse.%d.%d" % (number, channel))
-        if chance.random() < 0.5:
+        if part is not _tx and chance.random() < 0.5:
             script.frames.append(channel_close(channel))
     script.frames.append(connection_close())
     return script

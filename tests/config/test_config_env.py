@@ -85,6 +85,4 @@ def test_what_is_not_supported_is_named() -> None:
 def test_other_log_outputs_are_named(output: str) -> None:
     warnings: list[str] = []
     assert env.read({"RABBITMQ_LOGS": output}, warnings) == []
-    assert warnings == [
-        f"environment RABBITMQ_LOGS: amqpd does not support the output '{output}' yet; it is ignored"
-    ]
+    assert warnings == [f"environment RABBITMQ_LOGS: amqpd does not support the output '{output}' yet; it is ignored"]

@@ -117,7 +117,9 @@ def test_rabbitmq_keys_that_are_known(name: str) -> None:
     assert find(name) is None
 
 
-@pytest.mark.parametrize("name", ["ssl_options.cacertfiel", "heartbeats", "log.conection.level", "tcp_listen_options.x"])
+@pytest.mark.parametrize(
+    "name", ["ssl_options.cacertfiel", "heartbeats", "log.conection.level", "tcp_listen_options.x"]
+)
 def test_a_misspelt_key_is_not_known(name: str) -> None:
     assert not known(name)
     assert find(name) is None

@@ -57,17 +57,14 @@ class Logins:
 class World:
     """One broker; `run` runs turns until there is nothing left to do."""
 
-    def __init__(
-        self, *, lane: bool = True, engine: MemoryEngine | None = None, catalog: MemoryCatalog | None = None
-    ) -> None:
-        self.lane = lane
+    def __init__(self, engine: MemoryEngine | None = None, catalog: MemoryCatalog | None = None) -> None:
         self.engine = engine or MemoryEngine()
         self.catalog = catalog or MemoryCatalog()
         self.failures: list[Exception] = []
         self.journal = Journal(self.engine, lambda: 0, self.failures.append)
         self.rights = Rights()
-        self.turns = 0
-        self.turn = Turn(self.scheduled, self.journal)
+        # Nobody has to be told that a turn is due: `run` looks.
+        self.turn = Turn(lambda: None, self.journal)
         self.broker = Broker(self.turn, self.journal, self.catalog, self.rights)
         snapshot = self.catalog.load()
         found = self.journal.recover({queue.id for queue in snapshot.queues})
@@ -79,9 +76,6 @@ class World:
         self.settings = SessionSettings(server_properties={"product": longstr("RabbitMQ")})
         self.now = 0
         self.port = 0
-
-    def scheduled(self) -> None:
-        self.turns += 1
 
     def run(self) -> None:
         """Turns until the broker is at rest."""
@@ -170,9 +164,6 @@ class Client:
     def send(self, data: bytes) -> None:
         """Bytes, and the turns they cause."""
         self.session.receive(data, self.world.now)
-        if not self.world.lane:
-            for channel in self.session.channels.values():
-                channel.lane = False
         self.world.run()
 
     def method(self, number: int, kind: type, **values: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Properties as raw bytes: facts, headers, further routing keys, expiration, rewriting, JSON; pamqp as the other opinion."""
+"""Properties as raw bytes: facts, headers, routing copies, expiration, rewriting, JSON; pamqp as second opinion."""
 
 from __future__ import annotations
 

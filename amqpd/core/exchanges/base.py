@@ -6,6 +6,7 @@ the answer depends on, and with that how long a plan may remember it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from enum import IntEnum
 from importlib import import_module
@@ -75,7 +76,9 @@ class ExchangeType(Protocol):
 class Exchange:
     """One exchange of one virtual host.
 
-    `epoch` changes whenever an answer may change that leads through this exchange (see core/routing.bump).
+    `epoch` changes whenever an answer may change that leads through this exchange (see core/routing.bump). `onward` and
+    `upstream` count the bindings to and from other exchanges, so that whoever follows exchanges need not look at the
+    bindings of queues.
     """
 
     __slots__ = (
@@ -90,8 +93,10 @@ class Exchange:
         "internal",
         "kind",
         "name",
+        "onward",
         "outgoing",
         "type",
+        "upstream",
         "vhost",
     )
 
@@ -121,6 +126,8 @@ class Exchange:
         self.alive = True
         self.outgoing: dict[Identity, Binding] = {}
         self.incoming: dict[Binding, None] = {}
+        self.onward: Counter[Exchange] = Counter()
+        self.upstream: Counter[Exchange] = Counter()
         self.had_binding = False
 
     def bind(self, binding: Binding) -> bool:
@@ -129,16 +136,29 @@ class Exchange:
             return False
         self.outgoing[binding.identity] = binding
         self.had_binding = True
-        incoming(binding.destination)[binding] = None
+        destination = binding.destination
+        if isinstance(destination, Exchange):
+            destination.incoming[binding] = None
+            self.onward[destination] += 1
+            destination.upstream[self] += 1
+        else:
+            destination.bindings[binding] = None
         self.type.bind(binding)
         return True
 
     def unbind(self, identity: Identity) -> Binding | None:
         """Remove a binding of which this is the source; None when there is none."""
         binding = self.outgoing.pop(identity, None)
-        if binding is not None:
-            incoming(binding.destination).pop(binding, None)
-            self.type.unbind(binding)
+        if binding is None:
+            return None
+        destination = binding.destination
+        if isinstance(destination, Exchange):
+            del destination.incoming[binding]
+            count_down(self.onward, destination)
+            count_down(destination.upstream, self)
+        else:
+            del destination.bindings[binding]
+        self.type.unbind(binding)
         return binding
 
     @property
@@ -147,9 +167,10 @@ class Exchange:
         return self.auto_delete and self.had_binding and not self.outgoing
 
 
-def incoming(destination: Destination) -> dict[Binding, None]:
-    """The bindings that end at the destination."""
-    return destination.incoming if isinstance(destination, Exchange) else destination.bindings
+def count_down(counter: Counter[Exchange], exchange: Exchange) -> None:
+    counter[exchange] -= 1
+    if not counter[exchange]:
+        del counter[exchange]
 
 
 TYPES: dict[str, tuple[str, str]] = {

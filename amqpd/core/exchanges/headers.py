@@ -2,44 +2,45 @@
 
     x-match      all (the default), any, all-with-x, any-with-x
 
-Only the -with-x forms look at binding arguments whose names begin with `x-`; x-match itself is never compared. An
-argument without a value (void) asks only that the header is there; else value and type must be equal, integers of
-different width being one type. `all` without arguments matches everything, `any` without any nothing.
-Source: RabbitMQ's rabbit_exchange_type_headers.
+Only the -with-x forms look at binding arguments whose names begin with `x-`; x-match itself is never compared. `all`
+without arguments matches everything, `any` without any nothing. An argument without a value (void) asks only that the
+header is there; any other that its value is the same. What counts as a value's type is Erlang's idea of it: integers of
+all widths and timestamps are one type, so are the two kinds of string, and inside a table or an array every type is
+its own.
+
+An argument and a header thereby become a *claim*: (name,) or (name, value). A message offers the claims of its
+headers; `any` bindings hold when one of theirs is among them, `all` bindings when all are. Bindings are found by claim:
+`any` bindings under each of theirs, `all` bindings under one, that which the fewest others are under. A message looks
+only where it has something to offer. Source: RabbitMQ's rabbit_exchange_type_headers, 3.10.8 asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from collections.abc import Hashable, Iterable
+from typing import ClassVar, NamedTuple, TypeAlias
 
+from amqpd.core.arguments import printed
 from amqpd.core.exchanges.base import Binding, Depends, Destination
 from amqpd.errors import PreconditionFailed
-from amqpd.wire.framing import erlang_binary
-from amqpd.wire.tables import Field, Table, equal, type_name
+from amqpd.wire.tables import Field, Table, canonical, type_name
 
 __all__ = ["Headers"]
 
 X_MATCH = "x-match"
 MATCHES = ("all", "any", "all-with-x", "any-with-x")
 
+Claim: TypeAlias = tuple[Hashable, ...]
+
+ALWAYS: Claim = ()
+"""What every message offers: the claim of bindings that ask for nothing."""
+
 
 class Condition(NamedTuple):
-    """What one binding asks of the headers."""
+    """What one binding asks for, and the claims under which it is found."""
 
-    binding: Binding
     every: bool
-    wanted: tuple[tuple[str, Field], ...]
-
-    def holds(self, headers: Table) -> bool:
-        """Do these headers match?"""
-        if self.every:
-            return all(matches(wanted, headers.get(name)) for name, wanted in self.wanted)
-        return any(matches(wanted, headers.get(name)) for name, wanted in self.wanted)
-
-
-def matches(wanted: Field, found: Field | None) -> bool:
-    return found is not None and (wanted.kind == "V" or equal(wanted, found))
+    claims: frozenset[Claim]
+    found_under: tuple[Claim, ...]
 
 
 class Headers:
@@ -50,6 +51,7 @@ class Headers:
 
     def __init__(self) -> None:
         self.conditions: dict[Binding, Condition] = {}
+        self.index: dict[Claim, dict[Binding, Condition]] = {}
 
     def check_binding(self, routing_key: str, arguments: Table) -> None:
         """Raises PreconditionFailed for an x-match that is none."""
@@ -58,27 +60,59 @@ class Headers:
             return
         if field.kind != "S":
             raise PreconditionFailed(
-                f"Invalid x-match field type {type_name(field)} (value {field.value}); expected longstr"
+                f"Invalid x-match field type {type_name(field)} (value {printed(field)}); expected longstr"
             )
         if field.value not in MATCHES:
-            value = field.value if isinstance(field.value, bytes) else field.value.encode()
             raise PreconditionFailed(
-                f"Invalid x-match field value {erlang_binary(value)}; expected all, any, all-with-x, or any-with-x"
+                f"Invalid x-match field value {printed(field)}; expected all, any, all-with-x, or any-with-x"
             )
 
     def bind(self, binding: Binding) -> None:
-        field = binding.arguments.get(X_MATCH)
-        mode = field.value if field is not None else "all"
-        with_x = mode.endswith("-with-x")
-        wanted = tuple(
-            (name, value)
-            for name, value in binding.arguments.items()
-            if name != X_MATCH and (with_x or not name.startswith("x-"))
-        )
-        self.conditions[binding] = Condition(binding, mode.startswith("all"), wanted)
+        condition = self.conditions[binding] = self.condition(binding.arguments)
+        for claim in condition.found_under:
+            self.index.setdefault(claim, {})[binding] = condition
 
     def unbind(self, binding: Binding) -> None:
-        del self.conditions[binding]
+        for claim in self.conditions.pop(binding).found_under:
+            bindings = self.index[claim]
+            del bindings[binding]
+            if not bindings:
+                del self.index[claim]
+
+    def condition(self, arguments: Table) -> Condition:
+        field = arguments.get(X_MATCH)
+        match = field.value if field is not None else "all"
+        with_x = match.endswith("-with-x")
+        claims = frozenset(
+            (name,) if field.kind == "V" else (name, value(field))
+            for name, field in arguments.items()
+            if name != X_MATCH and (with_x or not name.startswith("x-"))
+        )
+        if match.startswith("any"):
+            return Condition(False, claims, tuple(claims))
+        rarest = min(claims, key=lambda claim: len(self.index.get(claim, ())), default=ALWAYS)
+        return Condition(True, claims, (rarest,))
 
     def route(self, routing_key: str, headers: Table) -> Iterable[Destination]:
-        return [condition.binding.destination for condition in self.conditions.values() if condition.holds(headers)]
+        offered: dict[Claim, None] = {ALWAYS: None}
+        for name, field in headers.items():
+            offered[(name,)] = None
+            offered[(name, value(field))] = None
+        matching: list[Destination] = []
+        for claim in offered:
+            for binding, condition in self.index.get(claim, {}).items():
+                if not condition.every or condition.claims <= offered.keys():
+                    matching.append(binding.destination)
+        return matching
+
+
+def value(field: Field) -> Hashable:
+    """What a value is compared by: equal for two fields whose values are the same term in Erlang."""
+    kind = field.kind
+    if kind == "S":
+        return field.value.encode() if isinstance(field.value, str) else field.value
+    if kind in "AF":
+        return kind, canonical({"": field})
+    if kind in "tVD":
+        return kind, field.value
+    return field.value  # type: ignore[no-any-return]

@@ -1,9 +1,9 @@
 """topic: binding keys are patterns over the words of the routing key.
 
-Words are separated by dots and may be empty (`a..b` has three). `*` stands for exactly one word, `#` for any number,
-none included. Binding keys are kept as a trie of words, so that a route looks only at patterns that can still match.
-The walk keeps the set of trie nodes that are reachable after each word, which makes it linear in the number of nodes
-touched whatever the pattern: `#.#.#.a` is no worse than its length.
+Words are separated by dots and may be empty: `a..b` has three, `.` two. The empty key alone has none. `*` stands for
+exactly one word, `#` for any number, none included. Binding keys are kept as a trie of words, so that a route looks
+only at patterns that can still match. The walk keeps the set of trie nodes that are reachable after each word, which
+makes it linear in the number of nodes touched whatever the pattern: `#.#.#.a` is no worse than its length.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from amqpd.core.exchanges.base import Binding, Depends, Destination
 from amqpd.wire.tables import Table
 
 __all__ = ["Topic"]
+
+
+def words(key: str) -> list[str]:
+    return key.split(".") if key else []
 
 
 class Node:
@@ -72,7 +76,7 @@ class Topic:
 
     def bind(self, binding: Binding) -> None:
         node = self.root
-        for word in binding.routing_key.split("."):
+        for word in words(binding.routing_key):
             following = node.step(word, make=True)
             assert following is not None
             node = following
@@ -81,7 +85,7 @@ class Topic:
     def unbind(self, binding: Binding) -> None:
         path: list[tuple[Node, str]] = []
         node = self.root
-        for word in binding.routing_key.split("."):
+        for word in words(binding.routing_key):
             path.append((node, word))
             following = node.step(word, make=False)
             assert following is not None
@@ -94,7 +98,7 @@ class Topic:
     def route(self, routing_key: str, headers: Table) -> Iterable[Destination]:
         reached: dict[Node, None] = {}
         reach(self.root, reached)
-        for word in routing_key.split("."):
+        for word in words(routing_key):
             following: dict[Node, None] = {}
             for node in reached:
                 if node.repeats:

@@ -56,12 +56,12 @@ import zlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from itertools import accumulate, pairwise, repeat
+from itertools import accumulate, chain, groupby, pairwise, repeat
 from struct import Struct
 from struct import error as StructError
 from typing import NamedTuple, TypeAlias
 
-from amqpd.core.message import Content, Message
+from amqpd.core.message import SLICE_MAX, Content, Message
 from amqpd.storage.errors import Damage
 
 __all__ = [
@@ -81,6 +81,7 @@ __all__ = [
     "encode_enqueue",
     "encode_removed",
     "encode_returned",
+    "merged",
     "read_head",
     "records",
     "seal",
@@ -198,20 +199,21 @@ def encode_enqueue(messages: Sequence[Message], queues: Sequence[int], priority:
     ids = [message[0] for message in messages]
     contents = [message[2] for message in messages]
     deadlines = [message[4] for message in messages]
+    columns = DEADLINES if any(deadlines) else 0
+    in_one_piece = [content for content in contents if isinstance(content, bytes)]
     frames: list[int] = []
     frame_lengths: list[int] = []
-    columns = DEADLINES if any(deadlines) else 0
-    if tuple in map(type, contents):
+    if len(in_one_piece) == len(contents):
+        lengths = list(map(len, in_one_piece))
+        stored = [b"".join(in_one_piece)]
+    else:
         columns |= FRAMES
+        lengths = list(map(content_octets, contents))
+        stored = list(chain.from_iterable(map(as_frames, contents)))
         for content in contents:
             kept = content if isinstance(content, tuple) else ()
             frames.append(len(kept))
             frame_lengths += map(len, kept)
-        lengths = list(map(content_octets, contents))
-        stored = [frame for content in contents for frame in as_frames(content)]
-    else:
-        lengths = list(map(len, contents))
-        stored = [b"".join(contents)]
     pieces = [
         ENQUEUE_HEAD.pack(ENQUEUE, columns, priority, 0, len(routing), len(queues), len(ids), origin),
         column(U64, queues),
@@ -230,6 +232,17 @@ def encode_enqueue(messages: Sequence[Message], queues: Sequence[int], priority:
 def single(queues: int) -> Struct:
     """The columns of a run of one message in one piece: most runs, where routing keys change all the time."""
     return Struct(f"<{queues}QQI")
+
+
+def merged(chunks: Sequence[bytes]) -> list[bytes]:
+    """The same octets in fewer chunks: small neighbours are joined, large contents stay as they are."""
+    pieces: list[bytes] = []
+    for large, some in groupby(chunks, key=lambda chunk: len(chunk) >= SLICE_MAX):
+        if large:
+            pieces += some
+        else:
+            pieces.append(b"".join(some))
+    return pieces
 
 
 def as_frames(content: Content) -> Sequence[bytes]:

@@ -36,6 +36,7 @@ from amqpd.storage.journal.format import (
     encode_enqueue,
     encode_removed,
     encode_returned,
+    merged,
 )
 from amqpd.storage.journal.live import EXTENT_OCTETS, Live
 
@@ -55,13 +56,16 @@ class Run:
         self.priority = priority
 
 
+NO_RUN = Run((0, b"", b"", 0, 0), (), -1)
+"""No message is like this one."""
+
+
 class Growth:
     """What becomes durable at once: the Commit of all that is written while it grows."""
 
-    __slots__ = ("committed", "drops", "forgotten", "returns", "run", "runs", "settled", "waiters")
+    __slots__ = ("committed", "drops", "forgotten", "returns", "runs", "settled", "waiters")
 
     def __init__(self) -> None:
-        self.run: Run | None = None
         self.runs: list[Run] = []
         self.settled: defaultdict[int, list[int]] = defaultdict(list)
         self.drops: list[tuple[int, int, list[int]]] = []
@@ -137,7 +141,6 @@ class Growth:
         """It is durable: let go of what it holds and tell who waits."""
         self.committed = True
         waiters = self.waiters
-        self.run = None
         self.runs, self.drops, self.forgotten, self.waiters = [], [], [], []
         self.settled.clear()
         self.returns.clear()
@@ -182,6 +185,8 @@ class Journal:
         self.on_failure = on_failure
         self.live = Live(extent_octets)
         self.growing = Growth()
+        self.run = NO_RUN
+        """The run that goes on, if the next message is like its last one."""
         self.flying: Growth | None = None
         self.parts: deque[Batch] = deque()
         self.failure: Exception | None = None
@@ -229,21 +234,17 @@ class Journal:
     # ------------------------------------------------------------------------------------------- growing
 
     def enqueue(self, message: Message, queues: Sequence[int], priority: int = 0) -> Growth:
-        """The message now lies in these queues. The sequence is kept: it must not change afterwards."""
-        growing = self.growing
-        run = growing.run
-        if (
-            run is not None
-            and message[1] == run.routing
-            and (queues is run.queues or queues == run.queues)
-            and message[3] == run.origin
-            and priority == run.priority
-        ):
+        """The message now lies in these queues. The sequence is kept: it must not change afterwards.
+
+        A plan hands in the same objects each time, so identity is enough to see that a run goes on.
+        """
+        run = self.run
+        if message[1] is run.routing and queues is run.queues and message[3] == run.origin and priority == run.priority:
             run.messages.append(message)
         else:
-            growing.run = run = Run(message, queues, priority)
-            growing.runs.append(run)
-        return growing
+            self.run = run = Run(message, queues, priority)
+            self.growing.runs.append(run)
+        return self.growing
 
     def settle(self, queue: int, message_id: int) -> None:
         """The message no longer lies in the queue."""
@@ -276,6 +277,7 @@ class Journal:
         if self.flying is not None or self.failure is not None or not growing.anything:
             return
         self.growing = Growth()
+        self.run = NO_RUN
         self.flying = growing
         self.parts.extend(self.encode(growing))
         self.fly_on()
@@ -302,7 +304,7 @@ class Journal:
             bodies.append((chunks, count))
         last = len(bodies) - 1
         return [
-            self.batch(body, records, (REST if at else 0) | (MORE if at < last else 0))
+            self.batch(merged(body), records, (REST if at else 0) | (MORE if at < last else 0))
             for at, (body, records) in enumerate(bodies)
         ]
 

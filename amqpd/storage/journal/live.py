@@ -8,7 +8,7 @@ that takes a message out never stands before the record that put it in.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 __all__ = ["EXTENT_OCTETS", "Live"]
 
@@ -50,8 +50,13 @@ class Live:
         self.extents[-1].octets += octets
         self.last_id = max(self.last_id, last_id)
 
-    def spread(self, ids: Sequence[int]) -> Iterator[tuple[Extent, int]]:
+    def spread(self, ids: Sequence[int]) -> Iterable[tuple[Extent, int]]:
         """How many of the ids stand in which extent; those whose extent has been cut off are left out."""
+        if ids[0] >= self.firsts[-1]:
+            return ((self.extents[-1], len(ids)),)
+        return self.spread_widely(ids)
+
+    def spread_widely(self, ids: Sequence[int]) -> Iterator[tuple[Extent, int]]:
         firsts = self.firsts
         at = max(0, bisect_right(firsts, ids[0]) - 1)
         start = bisect_left(ids, firsts[0])

@@ -1,0 +1,180 @@
+"""Virtual hosts, users and permissions over HTTP.
+
+/api/vhosts[/NAME]                  GET, PUT, DELETE
+/api/vhosts/NAME/permissions        GET
+/api/users[/NAME]                   GET, PUT, DELETE
+/api/users/NAME/permissions         GET
+/api/permissions[/VHOST/USER]       GET, PUT, DELETE
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from aiohttp import web
+
+from amqpd.auth.users import UserStore
+from amqpd.core import operations
+from amqpd.core.broker import Broker
+from amqpd.core.ports import PermissionRow, UserRow, VHostRow
+from amqpd.core.vhost import VHost
+from amqpd.management import fields, lists
+from amqpd.management.conventions import (
+    Refusal,
+    completed,
+    json_response,
+    name_in_path,
+    not_found,
+    octets,
+    read_object,
+    stored,
+    text,
+)
+
+__all__ = ["Administration"]
+
+
+class Administration:
+    """The routes of who may do what where."""
+
+    def __init__(self, broker: Broker, users: UserStore, node: str) -> None:
+        self.broker = broker
+        self.users = users
+        self.node = node
+
+    def routes(self) -> list[web.RouteDef]:
+        """All of them."""
+        vhost, user = "/api/vhosts/{vhost:[^/]+}", "/api/users/{user:[^/]+}"
+        permission = "/api/permissions/{vhost:[^/]+}/{user:[^/]+}"
+        return [
+            web.get("/api/vhosts", self.list_vhosts),
+            web.get(vhost, self.get_vhost),
+            web.put(vhost, self.put_vhost),
+            web.delete(vhost, self.delete_vhost),
+            web.get(f"{vhost}/permissions", self.list_vhost_permissions),
+            web.get("/api/users", self.list_users),
+            web.get(user, self.get_user),
+            web.put(user, self.put_user),
+            web.delete(user, self.delete_user),
+            web.get(f"{user}/permissions", self.list_user_permissions),
+            web.get("/api/permissions", self.list_permissions),
+            web.get(permission, self.get_permission),
+            web.put(permission, self.put_permission),
+            web.delete(permission, self.delete_permission),
+        ]
+
+    def vhost(self, request: web.Request) -> VHost:
+        """The virtual host in the path."""
+        vhost = self.broker.vhosts.get(request.match_info["vhost"])
+        if vhost is None:
+            raise not_found()
+        return vhost
+
+    def user(self, request: web.Request) -> UserRow:
+        """The user in the path."""
+        row = self.users.find_user(request.match_info["user"])
+        if row is None:
+            raise not_found()
+        return row
+
+    # -------------------------------------------------------------------------------------- virtual hosts
+
+    async def list_vhosts(self, request: web.Request) -> web.Response:
+        vhosts = self.broker.vhosts.values()
+        return await lists.respond(request, vhosts, lambda vhost: fields.vhost(vhost, self.node))
+
+    async def get_vhost(self, request: web.Request) -> web.Response:
+        item = fields.vhost(self.vhost(request), self.node)
+        return json_response(lists.only_columns(request, item))
+
+    async def put_vhost(self, request: web.Request) -> web.Response:
+        name, body = name_in_path(request, "vhost"), await read_object(request)
+        row = VHostRow(name, text(body, "description", ""), words(body, "tags"), text(body, "default_queue_type", ""))
+        added = await completed(lambda done: operations.add_vhost(self.broker, row, done))
+        return stored(not added)
+
+    async def delete_vhost(self, request: web.Request) -> web.Response:
+        name = self.vhost(request).name
+        await completed(lambda done: self.drop_vhost(name, done))
+        return web.Response(status=204)
+
+    def drop_vhost(self, name: str, done: operations.Done[None]) -> None:
+        """The virtual host goes, and at once with it the permissions in it: another may take the name."""
+        operations.delete_vhost(self.broker, name, done)
+        self.users.vhost_deleted(name)
+
+    # ---------------------------------------------------------------------------------------------- users
+
+    async def list_users(self, request: web.Request) -> web.Response:
+        return await lists.respond(request, self.users.list_users(), fields.user)
+
+    async def get_user(self, request: web.Request) -> web.Response:
+        return json_response(lists.only_columns(request, fields.user(self.user(request))))
+
+    async def put_user(self, request: web.Request) -> web.Response:
+        name, body = name_in_path(request, "user"), await read_object(request)
+        if "tags" not in body:
+            raise Refusal(400, "'tags' is missing")
+        tags = words(body, "tags")
+        password = text(body, "password") if body.get("password") is not None else None
+        password_hash = octets(body, "password_hash") if body.get("password_hash") is not None else None
+        algorithm = text(body, "hashing_algorithm", "") or None
+        existed = self.users.find_user(name) is not None
+        await completed(
+            lambda done: self.users.put_user(
+                name, tags, done, password=password, password_hash=password_hash, algorithm=algorithm
+            )
+        )
+        return stored(existed)
+
+    async def delete_user(self, request: web.Request) -> web.Response:
+        name = self.user(request).name
+        await completed(lambda done: self.users.delete_user(name, done))
+        return web.Response(status=204)
+
+    # ---------------------------------------------------------------------------------------- permissions
+
+    async def list_permissions(self, request: web.Request) -> web.Response:
+        return await self.show_permissions(request, self.users.list_permissions())
+
+    async def list_vhost_permissions(self, request: web.Request) -> web.Response:
+        return await self.show_permissions(request, self.users.list_permissions(vhost=self.vhost(request).name))
+
+    async def list_user_permissions(self, request: web.Request) -> web.Response:
+        return await self.show_permissions(request, self.users.list_permissions(user=self.user(request).name))
+
+    async def show_permissions(self, request: web.Request, rows: Iterable[PermissionRow]) -> web.Response:
+        return await lists.respond(request, rows, fields.permission, ("vhost", "user"))
+
+    def permission(self, request: web.Request) -> PermissionRow:
+        """The permission in the path."""
+        row = self.users.find_permission(self.user(request).name, self.vhost(request).name)
+        if row is None:
+            raise not_found()
+        return row
+
+    async def get_permission(self, request: web.Request) -> web.Response:
+        return json_response(lists.only_columns(request, fields.permission(self.permission(request))))
+
+    async def put_permission(self, request: web.Request) -> web.Response:
+        user, vhost, body = self.user(request).name, self.vhost(request).name, await read_object(request)
+        patterns = text(body, "configure"), text(body, "write"), text(body, "read")
+        existed = self.users.find_permission(user, vhost) is not None
+        await completed(lambda done: self.users.set_permissions(user, vhost, *patterns, done))
+        return stored(existed)
+
+    async def delete_permission(self, request: web.Request) -> web.Response:
+        row = self.permission(request)
+        await completed(lambda done: self.users.clear_permissions(row.user, row.vhost, done))
+        return web.Response(status=204)
+
+
+def words(body: dict[str, Any], key: str) -> tuple[str, ...]:
+    """A list of words of the body, as JSON has lists or separated by commas."""
+    value = body.get(key, "")
+    if isinstance(value, str):
+        value = [word.strip() for word in value.split(",") if word.strip()]
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise Refusal(400, f"'{key}' is neither a list of strings nor a string with commas")
+    return tuple(value)

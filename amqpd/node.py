@@ -17,8 +17,8 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from contextlib import suppress
-from time import monotonic, time
+from importlib import import_module
+from time import time
 from typing import TYPE_CHECKING
 
 from amqpd import __version__
@@ -103,8 +103,7 @@ class Node:
     def __init__(self, settings: Settings, read: Callable[[], Settings]) -> None:
         self.settings = settings
         self.read = read
-        self.started_at = monotonic()
-        self.started_wall = time()
+        self.started_at = time()
         self.stopping = asyncio.Event()
         self.exit_code = 0
         self.session_settings = SessionSettings()
@@ -208,10 +207,23 @@ class Node:
 
     async def open_control(self) -> None:
         """The control socket. Imported here: clients can connect while its libraries load."""
+        from amqpd.management.about import Listener, NodeInfo
         from amqpd.management.server import Management
 
-        self.management = Management(self)
-        await self.management.start(self.settings.data_dir / "control.sock")
+        settings = self.settings
+        info = NodeInfo(
+            name=f"amqpd@{socket.gethostname()}",
+            cluster_name=cluster_name(settings),
+            version=__version__,
+            product_name=settings.text("product.name"),
+            product_version=settings.text("product.version"),
+            data_dir=settings.data_dir,
+            started_at=self.started_at,
+            listeners=[Listener("amqp", host, port) for host, port in self.server.listening],
+            stop=self.stop,
+        )
+        self.management = Management(self.broker, self.users, info)
+        await self.management.start(settings.data_dir / "control.sock")
 
     # ----------------------------------------------------------------------------------------- while it runs
 
@@ -289,8 +301,8 @@ def run(settings: Settings, read: Callable[[], Settings]) -> int:
 
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     """uvloop's loops when it is installed, else asyncio's."""
-    with suppress(ImportError):
-        import uvloop
-
-        return uvloop.new_event_loop
-    return None
+    try:
+        factory: Callable[[], asyncio.AbstractEventLoop] = import_module("uvloop").new_event_loop
+    except ImportError:
+        return None
+    return factory

@@ -1,19 +1,23 @@
 """The table of x-arguments: which a queue accepts, what their values may be, which a redeclaration is held to.
 
 An argument that is not in the table is stored, shown and otherwise ignored. One that is in it is checked when a queue
-is declared, and compared when it is declared again if the queue's type knows it.
+is declared, refused by a queue whose type does not know it, and compared on redeclaration by one whose type does. The
+table's order is the order in which RabbitMQ checks: where several arguments are wrong it decides which one is named.
 
-Source: RabbitMQ's rabbit_amqqueue (check_arguments, assert_args_equivalence), rabbit_misc and the capabilities of the
-queue types. Values in error texts are printed as Erlang terms.
+Source: RabbitMQ 4.2's rabbit_amqqueue (declare_args, check_declare_arguments), rabbit_misc (assert_args_equivalence)
+and the queue types' capabilities; texts as RabbitMQ 3.10.8 answered them. What is wrong with a value is printed as an
+Erlang term. We differ where RabbitMQ answers with INTERNAL_ERROR (an x-max-age without digits, a master locator that
+it does not know) or takes nonsense (an x-delivery-limit that is no integer).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from amqpd.errors import PreconditionFailed
+from amqpd.wire.framing import erlang_binary
 from amqpd.wire.tables import Field, Table, equal, type_name
 
 if TYPE_CHECKING:
@@ -28,18 +32,21 @@ __all__ = [
     "check_queue_equivalent",
     "consumer_priority",
     "exchange_resource",
+    "printed",
     "queue_resource",
     "queue_type",
 ]
 
-QUEUE_TYPES = ("classic", "quorum", "stream")
 MAX_EXPIRY = 315_360_000_000
 """Ten years in milliseconds: RabbitMQ's limit of TTLs and expiries."""
 
+MAX_SEGMENT_SIZE = 3_000_000_000
+"""The largest segment of a stream, in bytes."""
+
 INTEGER_KINDS = frozenset("bBsuIil")
 
-Check = Callable[[Field], str | None]
-"""What is wrong with a value, as the Erlang term that RabbitMQ prints; None: nothing."""
+Check: TypeAlias = Callable[[Field, Table], str | None]
+"""What is wrong with a value among these arguments, as the Erlang term that RabbitMQ prints; None: nothing."""
 
 
 def queue_resource(name: str, vhost: str) -> str:
@@ -55,66 +62,91 @@ def exchange_resource(name: str, vhost: str) -> str:
 # ------------------------------------------------------------------------------------------------------ checks
 
 
-def integer(least: int = 0, most: int | None = None) -> Check:
-    """An integer of any width, at least `least`."""
-
-    def check(field: Field) -> str | None:
-        if field.kind not in INTEGER_KINDS:
-            return f"{{unacceptable_type,{type_name(field)}}}"
-        value = field.value
-        if value < 0 <= least:
-            return f"{{value_negative,{value}}}"
-        if value < least:
-            return f"{{value_zero,{value}}}" if value == 0 else f"{{value_negative,{value}}}"
-        if most is not None and value > most:
-            return f"{{value_too_large,{value}}}"
-        return None
-
-    return check
+def unacceptable(field: Field) -> str:
+    return f"{{unacceptable_type,{type_name(field)}}}"
 
 
-def text(field: Field) -> str | None:
-    return None if field.kind == "S" else f"{{unacceptable_type,{type_name(field)}}}"
+def integer(field: Field, arguments: Table) -> str | None:
+    return None if field.kind in INTEGER_KINDS else f'"expected integer, got {type_name(field)}"'
 
 
-def flag(field: Field) -> str | None:
-    return None if field.kind == "t" else f"{{unacceptable_type,{type_name(field)}}}"
+def not_negative(field: Field, arguments: Table) -> str | None:
+    wrong = integer(field, arguments)
+    if wrong is None and field.value < 0:
+        return f"{{value_negative,{field.value}}}"
+    return wrong
 
 
-def one_of(values: tuple[str, ...], otherwise: str) -> Check:
-    def check(field: Field) -> str | None:
-        if field.kind != "S":
-            return f"{{unacceptable_type,{type_name(field)}}}"
-        return None if field.value in values else otherwise
-
-    return check
+def positive(field: Field, arguments: Table) -> str | None:
+    wrong = not_negative(field, arguments)
+    if wrong is None and field.value == 0:
+        return "{value_zero,0}"
+    return wrong
 
 
-def max_priority(field: Field) -> str | None:
-    wrong = integer()(field)
+def time_to_live(field: Field, arguments: Table) -> str | None:
+    wrong = not_negative(field, arguments)
+    if wrong is None and field.value > MAX_EXPIRY:
+        return f"{{value_too_large,{field.value}}}"
+    return wrong
+
+
+def expires(field: Field, arguments: Table) -> str | None:
+    return positive(field, arguments) or time_to_live(field, arguments)
+
+
+def max_priority(field: Field, arguments: Table) -> str | None:
+    wrong = not_negative(field, arguments)
     if wrong is None and field.value > 255:
         return f"{{max_value_exceeded,{field.value}}}"
     return wrong
 
 
-def max_age(field: Field) -> str | None:
+def text(field: Field, arguments: Table) -> str | None:
+    return None if field.kind == "S" else unacceptable(field)
+
+
+def flag(field: Field, arguments: Table) -> str | None:
+    return None if field.kind == "t" else unacceptable(field)
+
+
+def one_of(values: tuple[str, ...], otherwise: str) -> Check:
+    """One of these texts; `otherwise` may have the value put in."""
+
+    def check(field: Field, arguments: Table) -> str | None:
+        if field.kind != "S":
+            return unacceptable(field)
+        return None if field.value in values else otherwise.format(plain(field))
+
+    return check
+
+
+def dead_letter_routing_key(field: Field, arguments: Table) -> str | None:
+    wrong = text(field, arguments)
+    if wrong is None and "x-dead-letter-exchange" not in arguments:
+        return "routing_key_but_no_dlx_defined"
+    return wrong
+
+
+def max_age(field: Field, arguments: Table) -> str | None:
     if field.kind != "S":
-        return f"{{unacceptable_type,{type_name(field)}}}"
-    match = re.fullmatch(r"(\d+)[YMDhms]", str(field.value))
+        return unacceptable(field)
+    match = re.fullmatch("([0-9]+)[YMDhms]", plain(field))
     return None if match and int(match[1]) > 0 else "invalid_max_age"
 
 
-def queue_version(field: Field) -> str | None:
-    wrong = integer()(field)
-    return wrong or (None if field.value in (1, 2) else f"{{unsupported_version,{field.value}}}")
+def queue_version(field: Field, arguments: Table) -> str | None:
+    wrong = not_negative(field, arguments)
+    if wrong is None and field.value not in (1, 2):
+        return f"\"unsupported queue version '{field.value}'\""
+    return wrong
 
 
-def delivery_limit(field: Field) -> str | None:
-    return None if field.kind in INTEGER_KINDS else f"{{unacceptable_type,{type_name(field)}}}"
+# ------------------------------------------------------------------------------------------------------- table
 
 
 class Rule(NamedTuple):
-    """One argument: what its value may be, and which queue types take it."""
+    """One argument: what its value may be, and which queue types know it."""
 
     check: Check
     types: tuple[str, ...]
@@ -125,36 +157,32 @@ QUEUES = CLASSIC + QUORUM
 ALL = QUEUES + STREAM
 
 QUEUE_ARGUMENTS: dict[str, Rule] = {
-    "x-message-ttl": Rule(integer(0, MAX_EXPIRY), QUEUES),
-    "x-expires": Rule(integer(1, MAX_EXPIRY), QUEUES),
-    "x-max-length": Rule(integer(), QUEUES),
-    "x-max-length-bytes": Rule(integer(), ALL),
-    "x-overflow": Rule(one_of(("drop-head", "reject-publish", "reject-publish-dlx"), "invalid_overflow"), QUEUES),
+    "x-expires": Rule(expires, QUEUES),
+    "x-message-ttl": Rule(time_to_live, QUEUES),
     "x-dead-letter-exchange": Rule(text, QUEUES),
-    "x-dead-letter-routing-key": Rule(text, QUEUES),
+    "x-dead-letter-routing-key": Rule(dead_letter_routing_key, QUEUES),
     "x-dead-letter-strategy": Rule(one_of(("at-most-once", "at-least-once"), "invalid_dlx_strategy"), QUORUM),
+    "x-max-length": Rule(not_negative, QUEUES),
+    "x-max-length-bytes": Rule(not_negative, ALL),
+    "x-max-in-memory-length": Rule(not_negative, QUORUM),
+    "x-max-in-memory-bytes": Rule(not_negative, QUORUM),
     "x-max-priority": Rule(max_priority, CLASSIC),
-    "x-single-active-consumer": Rule(flag, QUEUES),
-    "x-queue-type": Rule(text, ALL),
-    "x-queue-mode": Rule(one_of(("default", "lazy"), "invalid_queue_mode"), CLASSIC),
+    "x-overflow": Rule(one_of(("drop-head", "reject-publish", "reject-publish-dlx"), "invalid_overflow"), QUEUES),
+    "x-queue-mode": Rule(one_of(("default", "lazy"), "\"unsupported queue mode '{}'\""), CLASSIC),
     "x-queue-version": Rule(queue_version, CLASSIC),
     "x-queue-master-locator": Rule(text, CLASSIC),
-    "x-queue-leader-locator": Rule(
-        one_of(("client-local", "balanced", "random", "least-leaders"), "invalid_queue_locator"), ALL
-    ),
-    "x-delivery-limit": Rule(delivery_limit, QUORUM),
-    "x-quorum-initial-group-size": Rule(integer(1), QUORUM),
-    "x-initial-cluster-size": Rule(integer(1), STREAM),
-    "x-max-in-memory-length": Rule(integer(), QUORUM),
-    "x-max-in-memory-bytes": Rule(integer(), QUORUM),
-    "x-consumer-timeout": Rule(integer(), QUORUM),
+    "x-single-active-consumer": Rule(flag, QUEUES),
+    "x-queue-type": Rule(one_of(ALL, "\"unsupported queue type '{}'\""), ALL),
+    "x-quorum-initial-group-size": Rule(positive, QUORUM),
+    "x-delivery-limit": Rule(integer, QUORUM),
     "x-max-age": Rule(max_age, STREAM),
-    "x-stream-max-segment-size-bytes": Rule(integer(0, 3_000_000_000), STREAM),
-    "x-stream-filter-size-bytes": Rule(integer(16, 255), STREAM),
+    "x-stream-max-segment-size-bytes": Rule(not_negative, STREAM),
+    "x-stream-filter-size-bytes": Rule(not_negative, STREAM),
+    "x-initial-cluster-size": Rule(positive, STREAM),
+    "x-queue-leader-locator": Rule(
+        one_of(("client-local", "balanced", "random", "least-leaders"), "invalid_queue_locator_arg"), ALL
+    ),
 }
-
-LENIENT = frozenset({"x-queue-master-locator", "x-queue-mode", "x-queue-version", "x-consumer-timeout"})
-"""Accepted on any type, whatever it is there: RabbitMQ ignores these where they mean nothing."""
 
 
 # ------------------------------------------------------------------------------------------------------ queues
@@ -163,83 +191,93 @@ LENIENT = frozenset({"x-queue-master-locator", "x-queue-mode", "x-queue-version"
 def queue_type(arguments: Table) -> str:
     """The declared type; classic when there is none."""
     field = arguments.get("x-queue-type")
-    return str(field.value) if field is not None else "classic"
+    return plain(field) if field is not None else "classic"
 
 
 def check_queue(name: str, vhost: str, arguments: Table, *, durable: bool, exclusive: bool, auto_delete: bool) -> None:
     """Raises PreconditionFailed for a queue that may not be declared like this. An empty name is server-named."""
     resource = queue_resource(name, vhost)
-    dead_letter_exchange = arguments.get("x-dead-letter-exchange")
-    if dead_letter_exchange is not None and dead_letter_exchange.kind != "S":
-        kind = type_name(dead_letter_exchange)
-        raise PreconditionFailed(f"invalid type '{kind}' for arg 'x-dead-letter-exchange' in {resource}")
-    declared = arguments.get("x-queue-type")
     kind = queue_type(arguments)
-    if declared is not None and (declared.kind != "S" or kind not in QUEUE_TYPES):
-        raise PreconditionFailed(f"invalid arg 'x-queue-type' for {resource}: \"unsupported queue type '{kind}'\"")
-    if not name and kind != "classic":
-        raise PreconditionFailed(f"Cannot declare a server-named queue for type rabbit_{kind}_queue")
-    for key, field in arguments.items():
-        rule = QUEUE_ARGUMENTS.get(key)
-        if rule is None:
-            continue
-        if kind not in rule.types and key not in LENIENT:
-            raise PreconditionFailed(f"invalid arg '{key}' for {resource} of queue type rabbit_{kind}_queue")
-        wrong = rule.check(field)
-        if wrong is not None:
-            raise PreconditionFailed(f"invalid arg '{key}' for {resource}: {wrong}")
-    if "x-dead-letter-routing-key" in arguments and dead_letter_exchange is None:
-        raise PreconditionFailed(
-            f"invalid arg 'x-dead-letter-routing-key' for {resource}: routing_key_but_no_dlx_defined"
-        )
+    if not name and kind in ("quorum", "stream"):
+        raise PreconditionFailed(f"Cannot declare a server-named queue for type {module(kind)}")
+    check_exchange_name("x-dead-letter-exchange", arguments, resource)
+    check_value("x-queue-type", arguments, resource)
+    for key, rule in QUEUE_ARGUMENTS.items():
+        if kind in rule.types:
+            check_value(key, arguments, resource)
+    for key in arguments:
+        if key in QUEUE_ARGUMENTS and kind not in QUEUE_ARGUMENTS[key].types:
+            raise PreconditionFailed(f"invalid arg '{key}' for {resource} of queue type {module(kind)}")
     if kind != "classic":
-        for refused, what in (
-            (not durable, "non-durable"),
-            (exclusive, "exclusive-owner"),
-            (auto_delete, "auto-delete"),
-        ):
-            if refused:
-                raise PreconditionFailed(f"invalid property '{what}' for {resource}")
+        check_replicated(resource, durable=durable, exclusive=exclusive, auto_delete=auto_delete)
+    if kind == "stream":
+        check_stream(arguments)
+
+
+def module(kind: str) -> str:
+    """The Erlang module that stands for a queue type in error texts."""
+    return f"rabbit_{kind}_queue"
+
+
+def check_value(key: str, arguments: Table, resource: str) -> None:
+    field = arguments.get(key)
+    wrong = QUEUE_ARGUMENTS[key].check(field, arguments) if field is not None else None
+    if wrong is not None:
+        raise PreconditionFailed(f"invalid arg '{key}' for {resource}: {wrong}")
+
+
+def check_replicated(resource: str, *, durable: bool, exclusive: bool, auto_delete: bool) -> None:
+    """Quorum queues and streams belong to nobody and stay. An exclusive queue is not durable, but that is not named."""
+    if auto_delete:
+        raise PreconditionFailed(f"invalid property 'auto-delete' for {resource}")
+    if exclusive:
+        raise PreconditionFailed(f"invalid property 'exclusive-owner' for {resource}")
+    if not durable:
+        raise PreconditionFailed(f"invalid property 'non-durable' for {resource}")
+
+
+def check_stream(arguments: Table) -> None:
+    """Limits of streams that RabbitMQ looks at last, with texts of their own."""
+    segment = arguments.get("x-stream-max-segment-size-bytes")
+    if segment is not None and segment.value > MAX_SEGMENT_SIZE:
+        raise PreconditionFailed("Exceeded max value for x-stream-max-segment-size-bytes")
+    filter_size = arguments.get("x-stream-filter-size-bytes")
+    if filter_size is not None and not 16 <= filter_size.value <= 255:
+        raise PreconditionFailed("Invalid value for x-stream-filter-size-bytes")
 
 
 def check_queue_equivalent(queue: Queue, *, durable: bool, auto_delete: bool, arguments: Table) -> None:
     """Raises PreconditionFailed when a redeclaration differs from the queue in something that counts."""
     resource = queue_resource(queue.name, queue.vhost)
-    check_same("durable", resource, durable, queue.durable)
-    check_same("auto_delete", resource, auto_delete, queue.auto_delete)
-    if queue_type(arguments) != queue.kind:
-        received = described(arguments.get("x-queue-type"))
-        raise PreconditionFailed(
-            f"inequivalent arg 'x-queue-type' for {resource}: received {received} but current is "
-            f"{described(Field('S', queue.kind))}"
-        )
+    check_same("durable", resource, named(durable), named(queue.durable))
+    check_same("auto_delete", resource, named(auto_delete), named(queue.auto_delete))
     for key, rule in QUEUE_ARGUMENTS.items():
-        if key != "x-queue-type" and queue.kind in rule.types:
-            check_argument(key, resource, arguments, queue.arguments)
+        if queue.kind in rule.types:
+            check_argument(key, resource, arguments.get(key), queue.arguments.get(key))
 
 
-def check_same(what: str, resource: str, received: Any, current: Any) -> None:
+def check_same(what: str, resource: str, received: str, current: str) -> None:
     if received != current:
         raise PreconditionFailed(
-            f"inequivalent arg '{what}' for {resource}: received '{plain(received)}' but current is '{plain(current)}'"
+            f"inequivalent arg '{what}' for {resource}: received '{received}' but current is '{current}'"
         )
 
 
-def plain(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+def check_argument(key: str, resource: str, received: Field | None, current: Field | None) -> None:
+    if equal(received, current) or (key == "x-queue-type" and is_classic(received) and is_classic(current)):
+        return
+    if received is not None and current is not None:
+        received_text, current_text = f"'{plain(received)}'", f"'{plain(current)}'"
+    else:
+        received_text, current_text = described(received), described(current)
+    raise PreconditionFailed(
+        f"inequivalent arg '{key}' for {resource}: received {received_text} but current is {current_text}"
+    )
 
 
-def check_argument(key: str, resource: str, received: Table, current: Table) -> None:
-    if not equal(received.get(key), current.get(key)):
-        raise PreconditionFailed(
-            f"inequivalent arg '{key}' for {resource}: received {described(received.get(key))} but current is "
-            f"{described(current.get(key))}"
-        )
-
-
-def described(field: Field | None) -> str:
-    """`none` or `the value '1000' of type 'long'`."""
-    return "none" if field is None else f"the value '{plain(field.value)}' of type '{type_name(field)}'"
+def is_classic(declared: Field | None) -> bool:
+    """A queue whose declaration names no type is a classic one."""
+    return declared is None or declared == Field("S", "classic")
 
 
 # --------------------------------------------------------------------------------------------------- exchanges
@@ -247,11 +285,13 @@ def described(field: Field | None) -> str:
 
 def check_exchange(name: str, vhost: str, arguments: Table) -> None:
     """Raises PreconditionFailed for an exchange that may not be declared like this."""
-    alternate = arguments.get("alternate-exchange")
-    if alternate is not None and alternate.kind != "S":
-        raise PreconditionFailed(
-            f"invalid type '{type_name(alternate)}' for arg 'alternate-exchange' in {exchange_resource(name, vhost)}"
-        )
+    check_exchange_name("alternate-exchange", arguments, exchange_resource(name, vhost))
+
+
+def check_exchange_name(key: str, arguments: Table, resource: str) -> None:
+    field = arguments.get(key)
+    if field is not None and field.kind != "S":
+        raise PreconditionFailed(f"invalid type '{type_name(field)}' for arg '{key}' in {resource}")
 
 
 def check_exchange_equivalent(
@@ -260,10 +300,11 @@ def check_exchange_equivalent(
     """Raises PreconditionFailed when a redeclaration differs from the exchange in something that counts."""
     resource = exchange_resource(exchange.name, exchange.vhost)
     check_same("type", resource, kind, exchange.kind)
-    check_same("durable", resource, durable, exchange.durable)
-    check_same("auto_delete", resource, auto_delete, exchange.auto_delete)
-    check_same("internal", resource, internal, exchange.internal)
-    check_argument("alternate-exchange", resource, arguments, exchange.arguments)
+    check_same("durable", resource, named(durable), named(exchange.durable))
+    check_same("auto_delete", resource, named(auto_delete), named(exchange.auto_delete))
+    check_same("internal", resource, named(internal), named(exchange.internal))
+    alternate = "alternate-exchange"
+    check_argument(alternate, resource, arguments.get(alternate), exchange.arguments.get(alternate))
 
 
 # --------------------------------------------------------------------------------------------------- consumers
@@ -274,6 +315,49 @@ def consumer_priority(arguments: Table) -> int:
     field = arguments.get("x-priority")
     if field is None:
         return 0
-    if field.kind not in INTEGER_KINDS:
-        raise PreconditionFailed(f"invalid arg 'x-priority': {{unacceptable_type,{type_name(field)}}}")
+    wrong = integer(field, arguments)
+    if wrong is not None:
+        raise PreconditionFailed(f"invalid arg 'x-priority': {wrong}")
     return int(field.value)
+
+
+# -------------------------------------------------------------------------------------------------------- texts
+
+
+def described(field: Field | None) -> str:
+    """`none` or `the value '1000' of type 'long'`."""
+    return "none" if field is None else f"the value '{plain(field)}' of type '{type_name(field)}'"
+
+
+def plain(field: Field) -> str:
+    """The value as it stands between quotes: octets as they are, all else as an Erlang term."""
+    value = field.value
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if isinstance(value, str) else printed(field)
+
+
+def named(value: bool) -> str:
+    return "true" if value else "false"
+
+
+def printed(field: Field) -> str:
+    """The value as the Erlang term that RabbitMQ holds it as."""
+    kind, value = field
+    if kind in "Sx":
+        return erlang_binary(value.encode() if isinstance(value, str) else value)
+    if kind == "t":
+        return named(value)
+    if kind == "V":
+        return "undefined"
+    if kind == "D":
+        return f"{{{value[0]},{value[1]}}}"
+    if kind == "A":
+        return "[" + ",".join(f"{{{type_name(item)},{printed(item)}}}" for item in value) + "]"
+    if kind == "F":
+        rows = (
+            f"{{{erlang_binary(key.encode('utf-8', 'surrogateescape'))},{type_name(item)},{printed(item)}}}"
+            for key, item in value.items()
+        )
+        return "[" + ",".join(rows) + "]"
+    return str(value)

@@ -21,8 +21,8 @@ from amqpd.core.ports import PermissionRow, UserRow, VHostRow
 from amqpd.core.vhost import VHost
 from amqpd.management import fields, lists
 from amqpd.management.conventions import (
+    Outcome,
     Refusal,
-    completed,
     json_response,
     name_in_path,
     not_found,
@@ -91,18 +91,17 @@ class Administration:
     async def put_vhost(self, request: web.Request) -> web.Response:
         name, body = name_in_path(request, "vhost"), await read_object(request)
         row = VHostRow(name, text(body, "description", ""), words(body, "tags"), text(body, "default_queue_type", ""))
-        added = await completed(lambda done: operations.add_vhost(self.broker, row, done))
-        return stored(not added)
+        done = Outcome[bool]()
+        operations.add_vhost(self.broker, row, done)
+        return stored(not await done.result())
 
     async def delete_vhost(self, request: web.Request) -> web.Response:
-        name = self.vhost(request).name
-        await completed(lambda done: self.drop_vhost(name, done))
-        return web.Response(status=204)
-
-    def drop_vhost(self, name: str, done: operations.Done[None]) -> None:
-        """The virtual host goes, and at once with it the permissions in it: another may take the name."""
+        name, done = self.vhost(request).name, Outcome[None]()
         operations.delete_vhost(self.broker, name, done)
+        # The permissions go at once: another virtual host may take the name before the commit is in.
         self.users.vhost_deleted(name)
+        await done.result()
+        return web.Response(status=204)
 
     # ---------------------------------------------------------------------------------------------- users
 
@@ -120,17 +119,15 @@ class Administration:
         password = text(body, "password") if body.get("password") is not None else None
         password_hash = octets(body, "password_hash") if body.get("password_hash") is not None else None
         algorithm = text(body, "hashing_algorithm", "") or None
-        existed = self.users.find_user(name) is not None
-        await completed(
-            lambda done: self.users.put_user(
-                name, tags, done, password=password, password_hash=password_hash, algorithm=algorithm
-            )
-        )
+        existed, done = self.users.find_user(name) is not None, Outcome[None]()
+        self.users.put_user(name, tags, done, password=password, password_hash=password_hash, algorithm=algorithm)
+        await done.result()
         return stored(existed)
 
     async def delete_user(self, request: web.Request) -> web.Response:
-        name = self.user(request).name
-        await completed(lambda done: self.users.delete_user(name, done))
+        done = Outcome[None]()
+        self.users.delete_user(self.user(request).name, done)
+        await done.result()
         return web.Response(status=204)
 
     # ---------------------------------------------------------------------------------------- permissions
@@ -160,13 +157,15 @@ class Administration:
     async def put_permission(self, request: web.Request) -> web.Response:
         user, vhost, body = self.user(request).name, self.vhost(request).name, await read_object(request)
         patterns = text(body, "configure"), text(body, "write"), text(body, "read")
-        existed = self.users.find_permission(user, vhost) is not None
-        await completed(lambda done: self.users.set_permissions(user, vhost, *patterns, done))
+        existed, done = self.users.find_permission(user, vhost) is not None, Outcome[None]()
+        self.users.set_permissions(user, vhost, *patterns, done)
+        await done.result()
         return stored(existed)
 
     async def delete_permission(self, request: web.Request) -> web.Response:
-        row = self.permission(request)
-        await completed(lambda done: self.users.clear_permissions(row.user, row.vhost, done))
+        row, done = self.permission(request), Outcome[None]()
+        self.users.clear_permissions(row.user, row.vhost, done)
+        await done.result()
         return web.Response(status=204)
 
 

@@ -1,4 +1,4 @@
-"""How this API speaks HTTP: who asks, what a body and a path may hold, how an operation is awaited, what an error looks like.
+"""How this API speaks HTTP: who asks, what a body and a path may hold, how operations are awaited, what errors look like.
 
 An error is a status and `{"error": ..., "reason": ...}`. What an operation refuses has its AmqpError's status and
 explanation; a path that names nothing is 404 `Object Not Found`; a body that cannot be read is 400 `bad_request`.
@@ -13,21 +13,21 @@ import binascii
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from amqpd.core.operations import Actor, Done
+from amqpd.core.operations import Actor
 from amqpd.errors import AmqpError
 from amqpd.wire.tables import Table, TableError, from_json
 
 __all__ = [
     "Authenticate",
+    "Outcome",
     "Refusal",
     "actor",
     "authentication",
-    "completed",
     "errors",
     "flag",
     "json_response",
@@ -143,20 +143,23 @@ def actor(request: web.Request) -> Actor:
 # ---------------------------------------------------------------------------------------------- operations
 
 
-async def completed(operation: Callable[[Done[T]], object]) -> T:
-    """Start an operation and wait for its result; raises the AmqpError that it answers with."""
-    future: asyncio.Future[T | AmqpError] = asyncio.get_running_loop().create_future()
+class Outcome(Generic[T]):
+    """An operation's `done` that can be awaited: `await done.result()`."""
 
-    def done(outcome: T | AmqpError) -> None:
+    def __init__(self) -> None:
+        self.future: asyncio.Future[T | AmqpError] = asyncio.get_running_loop().create_future()
+
+    def __call__(self, outcome: T | AmqpError) -> None:
         # A stop cancels who waits here; the commit may still come in.
-        if not future.done():
-            future.set_result(outcome)
+        if not self.future.done():
+            self.future.set_result(outcome)
 
-    operation(done)
-    outcome = await future
-    if isinstance(outcome, AmqpError):
-        raise outcome
-    return outcome
+    async def result(self) -> T:
+        """What the operation answers; raises the AmqpError that it answers with."""
+        outcome = await self.future
+        if isinstance(outcome, AmqpError):
+            raise outcome
+        return outcome
 
 
 # ----------------------------------------------------------------------------------------- what requests hold

@@ -25,8 +25,8 @@ from amqpd.core.queues.queue import Queue
 from amqpd.core.vhost import VHost
 from amqpd.management import fields, lists
 from amqpd.management.conventions import (
+    Outcome,
     actor,
-    completed,
     flag,
     json_response,
     name_in_path,
@@ -120,31 +120,28 @@ class Topology:
 
     async def put_exchange(self, request: web.Request) -> web.Response:
         vhost, name, body = self.vhost(request), exchange_name(request), await read_object(request)
-        existed = name in vhost.exchanges
-        await completed(
-            lambda done: operations.declare_exchange(
-                self.broker,
-                vhost,
-                actor(request),
-                name,
-                text(body, "type", "direct"),
-                durable=flag(body, "durable"),
-                auto_delete=flag(body, "auto_delete"),
-                internal=flag(body, "internal"),
-                arguments=table(body, "arguments"),
-                done=done,
-            )
+        existed, done = name in vhost.exchanges, Outcome[None]()
+        operations.declare_exchange(
+            self.broker,
+            vhost,
+            actor(request),
+            name,
+            text(body, "type", "direct"),
+            durable=flag(body, "durable"),
+            auto_delete=flag(body, "auto_delete"),
+            internal=flag(body, "internal"),
+            arguments=table(body, "arguments"),
+            done=done,
         )
+        await done.result()
         return stored(existed)
 
     async def delete_exchange(self, request: web.Request) -> web.Response:
-        vhost, name, unused = self.vhost(request), exchange_name(request), query_flag(request, "if-unused")
+        vhost, name, done = self.vhost(request), exchange_name(request), Outcome[None]()
         self.exchange(request)
-        await completed(
-            lambda done: operations.delete_exchange(
-                self.broker, vhost, actor(request), name, if_unused=unused, done=done
-            )
-        )
+        unused = query_flag(request, "if-unused")
+        operations.delete_exchange(self.broker, vhost, actor(request), name, if_unused=unused, done=done)
+        await done.result()
         return web.Response(status=204)
 
     # ---------------------------------------------------------------------------------------------- queues
@@ -168,37 +165,34 @@ class Topology:
 
     async def put_queue(self, request: web.Request) -> web.Response:
         vhost, name, body = self.vhost(request), name_in_path(request, "name"), await read_object(request)
-        existed = name in vhost.queues
-        await completed(
-            lambda done: operations.declare_queue(
-                self.broker,
-                vhost,
-                actor(request),
-                name,
-                durable=flag(body, "durable"),
-                # A connection owns an exclusive queue, and nobody here has one.
-                exclusive=False,
-                auto_delete=flag(body, "auto_delete"),
-                arguments=table(body, "arguments"),
-                done=done,
-            )
+        existed, done = name in vhost.queues, Outcome[operations.DeclaredQueue]()
+        operations.declare_queue(
+            self.broker,
+            vhost,
+            actor(request),
+            name,
+            durable=flag(body, "durable"),
+            # A connection owns an exclusive queue, and nobody here has one.
+            exclusive=False,
+            auto_delete=flag(body, "auto_delete"),
+            arguments=table(body, "arguments"),
+            done=done,
         )
+        await done.result()
         return stored(existed)
 
     async def delete_queue(self, request: web.Request) -> web.Response:
-        vhost, queue = self.vhost(request), self.queue(request)
-        count = await completed(
-            lambda done: operations.delete_queue(
-                self.broker,
-                vhost,
-                actor(request),
-                queue.name,
-                if_unused=query_flag(request, "if-unused"),
-                if_empty=query_flag(request, "if-empty"),
-                done=done,
-            )
+        vhost, queue, done = self.vhost(request), self.queue(request), Outcome[int]()
+        operations.delete_queue(
+            self.broker,
+            vhost,
+            actor(request),
+            queue.name,
+            if_unused=query_flag(request, "if-unused"),
+            if_empty=query_flag(request, "if-empty"),
+            done=done,
         )
-        return web.Response(status=204, headers={"X-Messages": str(count)})
+        return web.Response(status=204, headers={"X-Messages": str(await done.result())})
 
     async def purge_queue(self, request: web.Request) -> web.Response:
         operations.purge_queue(self.vhost(request), actor(request), self.queue(request).name)
@@ -256,11 +250,9 @@ class Topology:
         vhost, source, body = self.vhost(request), exchange_name(request, "source"), await read_object(request)
         kind, destination = self.destination(request)
         key, arguments = text(body, "routing_key", ""), table(body, "arguments")
-        await completed(
-            lambda done: operations.bind(
-                self.broker, vhost, actor(request), source, kind, destination, key, arguments, done
-            )
-        )
+        done = Outcome[None]()
+        operations.bind(self.broker, vhost, actor(request), source, kind, destination, key, arguments, done)
+        await done.result()
         location = f"{quote(destination, safe='')}/{quote(fields.properties_key(key, arguments), safe='')}"
         return web.Response(status=201, headers={"Location": location})
 
@@ -273,9 +265,7 @@ class Topology:
         kind, destination = self.destination(request)
         # A queue stands for its binding to the default exchange, which the operation refuses to take away.
         key, arguments = (found.name, {}) if isinstance(found, Queue) else (found.routing_key, found.arguments)
-        await completed(
-            lambda done: operations.unbind(
-                self.broker, vhost, actor(request), source, kind, destination, key, arguments, done
-            )
-        )
+        done = Outcome[None]()
+        operations.unbind(self.broker, vhost, actor(request), source, kind, destination, key, arguments, done)
+        await done.result()
         return web.Response(status=204)

@@ -453,8 +453,11 @@ def channel_not_open(chance: random.Random, number: int) -> Conversation:
 
 @kind(1)
 def channel_beyond_the_limit(chance: random.Random, number: int) -> Conversation:
-    parts = [*handshake()[:2], tune_ok(5), connection_open(), channel_open(chance.choice((6, 100, 65535)))]
-    return _strict(parts, "conn 504", "conn 530")
+    """More channels than were agreed, or one with a higher number (which RabbitMQ lets pass)."""
+    parts = [*handshake()[:2], tune_ok(5), connection_open()]
+    if chance.random() < 0.5:
+        return _strict([*parts, channel_open(chance.choice((6, 100, 65535)))], "normal", "conn 504", "conn 530")
+    return _strict([*parts, *(channel_open(channel) for channel in range(1, 7))], "conn 504", "conn 530")
 
 
 @kind(2)
@@ -505,7 +508,7 @@ def short_methods(chance: random.Random, number: int) -> Conversation:
 @kind(1.5)
 def short_headers(chance: random.Random, number: int) -> Conversation:
     name = b"abuse.%d" % number
-    offence = frame(HEADER, 1, (short(60) + short(0) + longlong(5))[: chance.randrange(13)])
+    offence = frame(HEADER, 1, (short(60) + short(0) + longlong(5))[: chance.randrange(12)])
     return _strict([*opened(1, name), publish_method(1, b"", name), offence], "conn 501", "conn 502", "conn 505")
 
 

@@ -28,6 +28,7 @@ from tests.abuse.wire import CONNECTION_CLOSE_OK, METHOD, method
 HARD = frozenset({320, 402, 501, 502, 503, 504, 505, 530, 540, 541})
 SOFT = frozenset({311, 312, 313, 403, 404, 405, 406})
 INTERNAL_ERROR = 541
+CLOSING = (commands.Connection.Close, commands.Connection.CloseOk, commands.Channel.Close)
 QUIET = 0.3
 RESET = struct.pack("ii", 1, 0)
 
@@ -110,6 +111,8 @@ class Talk:
                 if self.conversation.dribble:
                     pieces = [chunk[index : index + 1] for index in range(len(chunk))]
                 for piece in pieces:
+                    if self._half_closed:
+                        return
                     self.writer.write(piece)
                     await asyncio.sleep(0)
             await self.writer.drain()
@@ -121,8 +124,11 @@ class Talk:
     def _close_our_half(self) -> None:
         if not self._half_closed:
             self._half_closed = True
-            if not self.writer.transport.is_closing():
-                self.writer.write_eof()
+            try:
+                if not self.writer.transport.is_closing():
+                    self.writer.write_eof()
+            except OSError:
+                return  # The broker has gone already; reading will tell.
 
     async def _read_to_the_end(self, sending: asyncio.Future[None]) -> None:
         """Read until the broker has closed the socket."""
@@ -164,6 +170,12 @@ class Talk:
                 raise _Misbehaviour(f"no frame end: {data[:80]!r}")
             if data[0] != METHOD:
                 continue
+            index = int.from_bytes(data[7:11], "big")
+            if index not in commands.INDEX_MAPPING:
+                raise _Misbehaviour(f"an unknown method: {data[:80]!r}")
+            if commands.INDEX_MAPPING[index] not in CLOSING:
+                self._after_the_end(commands.INDEX_MAPPING[index].name)
+                continue
             try:
                 _, channel, decoded = frame.unmarshal(data)
             except (UnmarshalingException, ValueError, struct.error) as error:
@@ -172,10 +184,9 @@ class Talk:
 
     def _notice(self, channel: int, item: object) -> None:
         """React to a closing method."""
-        if self._over:
-            if isinstance(item, commands.Connection.CloseOk) and self.outcome.final != "normal":
-                return  # Both sides closed at the same time.
-            raise _Misbehaviour(f"{item!r} after {self.outcome.final}")
+        if isinstance(item, commands.Connection.CloseOk) and self._over and self.outcome.final != "normal":
+            return  # Both sides closed at the same time.
+        self._after_the_end(type(item).__name__)
         if isinstance(item, commands.Connection.Close):
             known = item.reply_code in HARD | SOFT and item.reply_code != INTERNAL_ERROR and channel == 0
             self._finish(f"conn {item.reply_code}" if known else f"BAD conn {item.reply_code}")
@@ -189,6 +200,10 @@ class Talk:
         elif isinstance(item, commands.Connection.CloseOk):
             self._finish("normal")
             self._close_our_half()
+
+    def _after_the_end(self, what: str) -> None:
+        if self._over:
+            raise _Misbehaviour(f"{what} after {self.outcome.final}")
 
     def _finish(self, final: str) -> None:
         self.outcome.final = final

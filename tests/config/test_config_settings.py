@@ -253,21 +253,21 @@ ssl_options.certfile = /tls/tls.crt
 prometheus.return_per_object_metrics = true
 deprecated_features.permit.global_qos = true
 """
-IGNORED = {
-    4: "management.tcp.port",
-    5: "management_agent.disable_metrics_collector",
-    15: "vm_memory_high_watermark.relative",
-    16: "disk_free_limit.absolute",
-    17: "consumer_timeout",
-    20: "load_definitions",
-    23: "cluster_formation.peer_discovery_backend",
-    24: "cluster_formation.k8s.host",
-    25: "cluster_partition_handling",
-    26: "queue_master_locator",
-    27: "ssl_options.certfile",
-    28: "prometheus.return_per_object_metrics",
-    29: "deprecated_features.permit.global_qos",
-}
+IGNORED = (
+    "management.tcp.port",
+    "management_agent.disable_metrics_collector",
+    "vm_memory_high_watermark.relative",
+    "disk_free_limit.absolute",
+    "consumer_timeout",
+    "load_definitions",
+    "cluster_formation.peer_discovery_backend",
+    "cluster_formation.k8s.host",
+    "cluster_partition_handling",
+    "queue_master_locator",
+    "ssl_options.certfile",
+    "prometheus.return_per_object_metrics",
+    "deprecated_features.permit.global_qos",
+)
 
 
 def test_a_file_from_docker_and_kubernetes(etc: Path) -> None:
@@ -276,9 +276,10 @@ def test_a_file_from_docker_and_kubernetes(etc: Path) -> None:
     environ = {"RABBITMQ_LOGS": "-", "RABBITMQ_DATA_DIR": "/var/lib/rabbitmq", "RABBITMQ_SERVICE_HOST": "10.0.0.1"}
     settings = load(None, {}, environ)
     assert settings.files == (str(main),)
+    lines = {text.partition(" = ")[0]: number for number, text in enumerate(DOCKER.splitlines(), 1)}
     assert settings.warnings == tuple(
-        f"{main}:{line}: {key}: is a rabbitmq.conf key that amqpd does not support yet; it is ignored"
-        for line, key in IGNORED.items()
+        f"{main}:{lines[key]}: {key}: is a rabbitmq.conf key that amqpd does not support yet; it is ignored"
+        for key in IGNORED
     )
     assert settings.loopback_users == frozenset()
     assert settings.text("default_pass") == "s3cr#t"

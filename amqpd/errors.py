@@ -68,12 +68,11 @@ class AmqpError(Exception):
 
     @property
     def reply_text(self) -> str:
-        """The text for the wire: `CONSTANT - explanation`, cut to 255 octets of UTF-8."""
-        text = f"{self.constant} - {self.explanation}"
-        encoded = text.encode("utf-8", "replace")
-        if len(encoded) <= REPLY_TEXT_MAX:
-            return encoded.decode("utf-8")
-        return encoded[:REPLY_TEXT_MAX].decode("utf-8", "ignore")
+        """The text for the wire: `CONSTANT - explanation`, at most 255 octets of UTF-8; a longer one ends in `...`."""
+        encoded = f"{self.constant} - {self.explanation}".encode("utf-8", "replace")
+        if len(encoded) > REPLY_TEXT_MAX:
+            encoded = encoded[: REPLY_TEXT_MAX - 3] + b"..."
+        return encoded.decode("utf-8", "ignore")
 
 
 class ChannelError(AmqpError):

@@ -36,6 +36,7 @@ from amqpd.core.turn import Turn
 from amqpd.errors import AmqpError
 from amqpd.protocol.settings import SessionSettings
 from amqpd.server.listener import AmqpServer, address
+from amqpd.server.transport import SocketOptions
 from amqpd.storage.errors import StorageError
 from amqpd.storage.store import Store, open_store
 from amqpd.wire.tables import Table, boolean, longstr, subtable
@@ -126,7 +127,10 @@ class Node:
         apply_settings(settings, self.session_settings)
         await self.create_defaults()
         authenticator = InternalAuthenticator(self.users, settings.mechanisms, settings.loopback_users)
-        self.server = AmqpServer(self.broker, authenticator, self.session_settings)
+        options = SocketOptions(
+            settings.flag("tcp_listen_options.nodelay"), settings.flag("tcp_listen_options.keepalive")
+        )
+        self.server = AmqpServer(self.broker, authenticator, self.session_settings, options)
         await self.server.listen(settings.listeners, settings.integer("tcp_listen_options.backlog"))
         await self.open_control()
         self.watch_signals()
@@ -257,8 +261,8 @@ class Node:
     def storage_failed(self, error: Exception) -> None:
         """The disk has refused a write. What was confirmed is safe; nothing more can be promised."""
         log.critical(
-            "the data directory %s cannot be written (%s): no durable message is confirmed from now on. The node stops; "
-            "mend the disk and start it again",
+            "the data directory %s cannot be written (%s): no durable message is confirmed from now on. "
+            "The node stops; mend the disk and start it again",
             self.settings.data_dir,
             error,
         )

@@ -110,6 +110,7 @@ KNOWN: tuple[str, ...] = (
     "credential_validator.validation_backend",
     "credential_validator.min_length",
     "credential_validator.regexp",
+    "default_queue_type",
     "default_users.$name.vhost_pattern",
     "default_users.$name.password",
     "default_users.$name.configure",

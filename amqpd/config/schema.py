@@ -312,13 +312,6 @@ KEYS: tuple[Key, ...] = (
         example="/var/lib/amqpd",
     ),
     Key(
-        "default_queue_type",
-        Choice(("classic", "quorum", "stream")),
-        "classic",
-        "The type of a queue that is declared without x-queue-type.",
-        QUEUES,
-    ),
-    Key(
         "journal.segment_size",
         Size(1 << 20, 4 << 30),
         "64MiB",

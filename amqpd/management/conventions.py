@@ -1,4 +1,4 @@
-"""How this API speaks HTTP: who asks, what a body and a path may hold, how operations are awaited, what errors look like.
+"""How this API speaks HTTP: who asks, what bodies and paths may hold, how operations are awaited, how errors look.
 
 An error is a status and `{"error": ..., "reason": ...}`. What an operation refuses has its AmqpError's status and
 explanation; a path that names nothing is 404 `Object Not Found`; a body that cannot be read is 400 `bad_request`.

@@ -318,6 +318,8 @@ class Channel:
         consumers = list(self.consumers.values())
         self.consumers.clear()
         self.end_replies()
+        if self.confirms is not None:
+            self.confirms.closed = True
         if self.transaction is not None:
             self.transaction.rollback()
         # Consumers first, so that nothing that is requeued comes back to where it came from.

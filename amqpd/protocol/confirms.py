@@ -42,7 +42,7 @@ class Run:
 class Confirms:
     """The confirm mode of a channel. `send` puts bytes into the outbox; `note_turn` asks for a flush in the turn."""
 
-    __slots__ = ("confirmed", "last", "note_turn", "noted", "number", "runs", "send")
+    __slots__ = ("closed", "confirmed", "last", "note_turn", "noted", "number", "runs", "send")
 
     def __init__(self, number: int, send: Callable[[bytes], None], note_turn: Callable[[Confirms], None]) -> None:
         self.number = number
@@ -54,6 +54,8 @@ class Confirms:
         """Everything up to here has been answered."""
         self.runs: deque[Run] = deque()
         self.noted = False
+        self.closed = False
+        """The channel is over: commits may still come in, but there is nobody to tell."""
 
     @property
     def unconfirmed(self) -> int:
@@ -108,6 +110,8 @@ class Confirms:
     def flush(self) -> None:
         """Answer the prefix about which all is known."""
         self.noted = False
+        if self.closed:
+            return
         runs = self.runs
         upto = self.confirmed
         while runs and not runs[0].open:

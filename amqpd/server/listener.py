@@ -11,7 +11,7 @@ from amqpd.core.ports import Authenticator
 from amqpd.protocol.peer import Peer
 from amqpd.protocol.session import Session
 from amqpd.protocol.settings import SessionSettings
-from amqpd.server.transport import AmqpProtocol, now, wall
+from amqpd.server.transport import AmqpProtocol, SocketOptions, now, wall
 
 __all__ = ["AmqpServer", "address"]
 
@@ -30,10 +30,17 @@ def address(host: str | None, port: int) -> str:
 class AmqpServer:
     """Accepts connections and gives each a session."""
 
-    def __init__(self, broker: Broker, authenticator: Authenticator, settings: SessionSettings) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        authenticator: Authenticator,
+        settings: SessionSettings,
+        options: SocketOptions,
+    ) -> None:
         self.broker = broker
         self.authenticator = authenticator
         self.settings = settings
+        self.options = options
         self.servers: list[asyncio.Server] = []
         self.listening: list[tuple[str, int]] = []
         """Address and port of each listening socket."""
@@ -53,7 +60,7 @@ class AmqpServer:
         self.tick()
 
     def protocol(self) -> AmqpProtocol:
-        return AmqpProtocol(self.session, self.living)
+        return AmqpProtocol(self.session, self.living, self.options)
 
     def session(self, transport: AmqpProtocol, peer: Peer) -> Session:
         return Session(self.broker, self.authenticator, self.settings, transport, peer, now(), wall)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
 from time import monotonic_ns, time_ns
-from typing import cast
+from typing import NamedTuple, cast
 
 from amqpd.protocol.peer import Peer
 from amqpd.protocol.session import Session
 
-__all__ = ["AmqpProtocol", "SessionFactory", "now", "wall"]
+__all__ = ["AmqpProtocol", "SessionFactory", "SocketOptions", "now", "wall"]
 
 WRITE_HIGH = 1 << 20
 """Octets in the transport's buffer above which deliveries stop."""
@@ -26,6 +27,20 @@ def wall() -> int:
     return time_ns() // 1_000_000
 
 
+class SocketOptions(NamedTuple):
+    """What accepted sockets are set to."""
+
+    nodelay: bool = True
+    keepalive: bool = False
+
+    def apply(self, sock: socket.socket) -> None:
+        """Set them. asyncio has set TCP_NODELAY already."""
+        if not self.nodelay:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 0)
+        if self.keepalive:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
 SessionFactory = Callable[["AmqpProtocol", Peer], Session]
 
 
@@ -38,9 +53,10 @@ class AmqpProtocol(asyncio.Protocol):
     transport: asyncio.Transport
     session: Session
 
-    def __init__(self, factory: SessionFactory, living: set[AmqpProtocol]) -> None:
+    def __init__(self, factory: SessionFactory, living: set[AmqpProtocol], options: SocketOptions) -> None:
         self.factory = factory
         self.living = living
+        self.options = options
 
     # ------------------------------------------------------------------------------------- from the loop
 
@@ -48,6 +64,7 @@ class AmqpProtocol(asyncio.Protocol):
         # uvloop's transports are no subclasses of asyncio's, though they do what those do.
         self.transport = transport = cast("asyncio.Transport", transport)
         transport.set_write_buffer_limits(high=WRITE_HIGH)
+        self.options.apply(transport.get_extra_info("socket"))
         peer, sock = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
         self.session = self.factory(self, Peer(peer[0], peer[1], sock[0], sock[1]))
         self.living.add(self)

@@ -44,6 +44,7 @@ class Report:
     tallies: dict[str, Tally] = field(default_factory=lambda: defaultdict(Tally))
     faults: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    cpu: float = 0.0
     before: dict[str, Any] = field(default_factory=dict)
     during: dict[str, Any] = field(default_factory=dict)
     account: dict[str, Any] = field(default_factory=dict)
@@ -56,7 +57,8 @@ class Report:
             labels = ", ".join(f"{label}: {count}" for label, count in tally.labels.most_common(9))
             yield f"{name:<30} {tally.labels.total():>5} {tally.wrong:>5} {tally.slowest:>7.2f}s  {labels}"
         total = sum(tally.labels.total() for tally in self.tallies.values())
-        yield f"{total} conversations in {self.seconds:.1f} s"
+        yield f"{total} conversations, {WARM_UP} of them before the clock ran; {self.seconds:.1f} s"
+        yield f"broker CPU in that time: {self.cpu:.2f} s"
         yield f"neighbour before: {self.before}"
         yield f"neighbour during: {self.during}"
         if self.before and self.during:
@@ -96,9 +98,10 @@ class AbuseRun:
             proc.wait_until(lambda: False, CALM_SECONDS)
             report.before = neighbour.report()
             before = self._usage()
-            began = time.monotonic()
+            began, cpu = time.monotonic(), proc.cpu_seconds(self.pid) if self.pid else 0.0
             asyncio.run(self._converse(range(conversations)))
             report.seconds = time.monotonic() - began
+            report.cpu = proc.cpu_seconds(self.pid) - cpu if self.pid else 0.0
             report.during = neighbour.report()
             self._wait_for_connections(1)
             self._settle(before)

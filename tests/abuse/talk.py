@@ -23,12 +23,19 @@ from pamqp import commands, frame
 from pamqp.exceptions import UnmarshalingException
 
 from tests.abuse.kinds import Conversation, Ending
-from tests.abuse.wire import CONNECTION_CLOSE_OK, METHOD, method
+from tests.abuse.wire import BODY, CONNECTION_CLOSE_OK, FRAME_MAX, HEADER, HEARTBEAT, METHOD, method
 
 HARD = frozenset({320, 402, 501, 502, 503, 504, 505, 530, 540, 541})
 SOFT = frozenset({311, 312, 313, 403, 404, 405, 406})
 INTERNAL_ERROR = 541
-CLOSING = (commands.Connection.Close, commands.Connection.CloseOk, commands.Channel.Close)
+CONTENT = (commands.Basic.Deliver, commands.Basic.GetOk, commands.Basic.Return)
+CLOSING = (
+    commands.Connection.Close,
+    commands.Connection.CloseOk,
+    commands.Channel.Close,
+    commands.Channel.CloseOk,
+)
+HEADER_DUE = -1
 QUIET = 0.3
 RESET = struct.pack("ii", 1, 0)
 
@@ -68,6 +75,7 @@ class Talk:
         self._buffer = bytearray()
         self._half_closed = False
         self._over = False
+        self._open: dict[int, int] = {}  # Per open channel: bytes due of a content, or HEADER_DUE.
 
     async def hold(self, host: str, port: int) -> Outcome:
         """Connect, talk, and wait for the end."""
@@ -160,7 +168,7 @@ class Talk:
                 del buffer[:]
                 return
             size = int.from_bytes(buffer[3:7], "big")
-            if size > 131072 or buffer[0] not in (1, 2, 3, 8):
+            if size > FRAME_MAX - 8 or buffer[0] not in (METHOD, HEADER, BODY, HEARTBEAT):
                 raise _Misbehaviour(f"not a frame: {bytes(buffer[:40])!r}")
             if len(buffer) < size + 8:
                 return
@@ -168,42 +176,65 @@ class Talk:
             del buffer[: size + 8]
             if data[-1] != 0xCE:
                 raise _Misbehaviour(f"no frame end: {data[:80]!r}")
-            if data[0] != METHOD:
-                continue
-            index = int.from_bytes(data[7:11], "big")
-            if index not in commands.INDEX_MAPPING:
-                raise _Misbehaviour(f"an unknown method: {data[:80]!r}")
-            if commands.INDEX_MAPPING[index] not in CLOSING:
-                self._after_the_end(commands.INDEX_MAPPING[index].name)
-                continue
+            channel = int.from_bytes(data[1:3], "big")
+            if data[0] == METHOD:
+                self._method(channel, data)
+            elif data[0] in (HEADER, BODY):
+                self._content(channel, data)
+
+    def _method(self, channel: int, data: bytes) -> None:
+        """A method frame: it must be one we know, on a channel that is open, not inside a content, not after the end."""
+        kind = commands.INDEX_MAPPING.get(int.from_bytes(data[7:11], "big"))
+        if kind is None:
+            raise _Misbehaviour(f"an unknown method: {data[:80]!r}")
+        if self._over and not (kind is commands.Connection.CloseOk and self.outcome.final != "normal"):
+            raise _Misbehaviour(f"{kind.name} after {self.outcome.final}")
+        if kind is commands.Channel.OpenOk:
+            self._open[channel] = 0
+        elif channel:
+            if channel not in self._open:
+                raise _Misbehaviour(f"{kind.name} on channel {channel}, which is not open")
+            if self._open[channel] and kind is not commands.Channel.Close:
+                raise _Misbehaviour(f"{kind.name} inside a content on channel {channel}")
+        if kind in CONTENT:
+            self._open[channel] = HEADER_DUE
+        elif kind in CLOSING:
             try:
-                _, channel, decoded = frame.unmarshal(data)
+                self._closing(channel, frame.unmarshal(data)[2])
             except (UnmarshalingException, ValueError, struct.error) as error:
                 raise _Misbehaviour(f"{error!r} in {data[:80]!r}") from error
-            self._notice(channel, decoded)
 
-    def _notice(self, channel: int, item: object) -> None:
+    def _content(self, channel: int, data: bytes) -> None:
+        """A header or body frame: it must be the one that is due."""
+        due = self._open.get(channel, 0)
+        if self._over:
+            raise _Misbehaviour(f"a content frame after {self.outcome.final}")
+        if data[0] == HEADER and due == HEADER_DUE:
+            self._open[channel] = int.from_bytes(data[11:19], "big")
+        elif data[0] == BODY and 0 < len(data) - 8 <= due:
+            self._open[channel] = due - (len(data) - 8)
+        else:
+            raise _Misbehaviour(f"a content frame that is not due on channel {channel}: {data[:80]!r}")
+
+    def _closing(self, channel: int, item: object) -> None:
         """React to a closing method."""
-        if isinstance(item, commands.Connection.CloseOk) and self._over and self.outcome.final != "normal":
-            return  # Both sides closed at the same time.
-        self._after_the_end(type(item).__name__)
         if isinstance(item, commands.Connection.Close):
             known = item.reply_code in HARD | SOFT and item.reply_code != INTERNAL_ERROR and channel == 0
             self._finish(f"conn {item.reply_code}" if known else f"BAD conn {item.reply_code}")
             self.outcome.text = item.reply_text
             self._reply(CONNECTION_CLOSE_OK)
+        elif isinstance(item, commands.Connection.CloseOk):
+            if not self._over:
+                self._finish("normal")
+                self._close_our_half()
         elif isinstance(item, commands.Channel.Close):
             if item.reply_code not in SOFT or channel == 0:
                 raise _Misbehaviour(f"channel.close on {channel} with {item.reply_code} {item.reply_text}")
+            del self._open[channel]
             self.outcome.channel_codes.append(item.reply_code)
             self._reply(method(channel, 20, 41))
-        elif isinstance(item, commands.Connection.CloseOk):
-            self._finish("normal")
-            self._close_our_half()
-
-    def _after_the_end(self, what: str) -> None:
-        if self._over:
-            raise _Misbehaviour(f"{what} after {self.outcome.final}")
+        else:
+            del self._open[channel]
 
     def _finish(self, final: str) -> None:
         self.outcome.final = final

@@ -106,6 +106,21 @@ def test_a_durable_confirm_waits_for_its_commit() -> None:
     assert (ack.delivery_tag, ack.multiple) == (3, True)
 
 
+def test_nothing_is_confirmed_after_the_channel_is_closed() -> None:
+    engine = MemoryEngine(at_once=False)
+    world = World(engine=engine)
+    client = world.connect()
+    client.open()
+    client.declare("q", durable=True)
+    client.method(1, C.Confirm.Select)
+    client.publish("", "q", delivery_mode=2)
+    (answer,) = client.method(1, C.Channel.Close, reply_code=200, reply_text="", class_id=0, method_id=0)
+    assert isinstance(answer, C.Channel.CloseOk)
+    engine.commit()
+    world.run()
+    assert client.frames() == []
+
+
 def test_a_failed_disk_confirms_nothing() -> None:
     engine = MemoryEngine(at_once=False)
     world = World(engine=engine)

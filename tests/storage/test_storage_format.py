@@ -99,7 +99,14 @@ def test_merging_keeps_the_octets(chunks: list[bytes]) -> None:
 
 
 HEADS = st.builds(
-    Batch, U64, st.sampled_from([0, MORE, CLEAN]), st.integers(0, 2**32 - 1), U64, U64, st.just(3), st.just((b"ab", b""))
+    Batch,
+    U64,
+    st.sampled_from([0, MORE, CLEAN]),
+    st.integers(0, 2**32 - 1),
+    U64,
+    U64,
+    st.just(3),
+    st.just((b"ab", b"")),
 )
 
 
@@ -140,3 +147,17 @@ def test_a_record_that_is_cut_short_or_too_long_is_damage(record: bytes) -> None
             list(records(batch_of(record[:end])))
     with pytest.raises(Damage, match="does not end"):
         list(records(batch_of(record, b"\0")))
+
+
+def test_the_octets_of_today_are_read_tomorrow() -> None:
+    octets = bytes.fromhex(
+        "01010500030000000100000002000000010000000000000007000000000000000100000000000000030000000000000007000000"
+        "01000000000000000000000009000000000000000001716d6573736167656d"
+        "02000000020000000700000000000000010000000000000009000000000000000200000001000000"
+    )
+    messages = ((1, b"\0\1q", b"message", 1, 0), (3, b"\0\1q", b"m", 1, 9))
+    run, settled = records(batch_of(octets, count=2))
+    assert isinstance(run, Enqueued) and isinstance(settled, Moved)
+    assert (tuple(run.messages), list(run.queues), run.priority) == (messages, [7], 5)
+    assert settled == Moved(SETTLE, 0, 7, [(range(1, 5, 2), 0), (range(9, 11, 2), 0)])
+    assert b"".join(encode_enqueue(messages, [7], 5)) + encode_removed(SETTLE, 7, [1, 3, 9]) == octets

@@ -11,7 +11,7 @@ from amqpd.core.message import Message
 from amqpd.core.ports import DROP_PURGED, Recovered
 from amqpd.storage.errors import StorageError
 from amqpd.storage.journal.fold import Fold, recovered
-from amqpd.storage.journal.format import MORE, REST, Moved, records
+from amqpd.storage.journal.format import MORE, Moved, records
 from amqpd.storage.journal.journal import Journal
 from amqpd.storage.memory import MemoryEngine
 
@@ -360,8 +360,8 @@ class Queues(RuleBasedStateMachine):
     def come_back(self, it: tuple[int, int]) -> None:
         row = self.model[it[0]].get(it[1])
         if row is not None:
-            self.model[it[0]][it[1]] = Recovered(row.message, True, row.count + 1)
-            self.journal.returned(*it, row.count + 1)
+            self.model[it[0]][it[1]] = Recovered(row.message, True, row.deliveries + 1)
+            self.journal.returned(*it, row.deliveries + 1)
 
     @rule(queue=st.sampled_from(QUEUES))
     def purge(self, queue: int) -> None:
@@ -392,7 +392,7 @@ class Queues(RuleBasedStateMachine):
         self.model = {queue: {row.message[0]: row for row in rows} for queue, rows in found.messages.items()}
         if not clean:
             self.durable = {
-                queue: {row.message[0]: row._replace(redelivered=row.count > 0) for row in rows}
+                queue: {row.message[0]: row._replace(redelivered=row.deliveries > 0) for row in rows}
                 for queue, rows in found.messages.items()
             }
             self.model = {queue: dict(rows) for queue, rows in self.durable.items()}

@@ -13,12 +13,12 @@ it does not know) or takes nonsense (an x-delivery-limit that is no integer).
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from amqpd.errors import PreconditionFailed
 from amqpd.wire.framing import erlang_binary
-from amqpd.wire.tables import Field, Table, equal, type_name
+from amqpd.wire.tables import Field, Table, canonical, equal, type_name
 
 if TYPE_CHECKING:
     from amqpd.core.exchanges.base import Exchange
@@ -35,6 +35,7 @@ __all__ = [
     "printed",
     "queue_resource",
     "queue_type",
+    "term",
 ]
 
 MAX_EXPIRY = 315_360_000_000
@@ -267,12 +268,18 @@ def check_argument(key: str, resource: str, received: Field | None, current: Fie
     if equal(received, current) or (key == "x-queue-type" and is_classic(received) and is_classic(current)):
         return
     if received is not None and current is not None:
+        if same_type_and_value(term(received), term(current)):
+            return
         received_text, current_text = f"'{plain(received)}'", f"'{plain(current)}'"
     else:
         received_text, current_text = described(received), described(current)
     raise PreconditionFailed(
         f"inequivalent arg '{key}' for {resource}: received {received_text} but current is {current_text}"
     )
+
+
+def same_type_and_value(one: Hashable, other: Hashable) -> bool:
+    return type(one) is type(other) and one == other
 
 
 def is_classic(declared: Field | None) -> bool:
@@ -339,6 +346,23 @@ def plain(field: Field) -> str:
 
 def named(value: bool) -> str:
     return "true" if value else "false"
+
+
+def term(field: Field) -> Hashable:
+    """What stands for the value among Erlang's terms: equal, as `==` has it, for fields whose values are the same term.
+
+    Integers of all widths and timestamps are integers, both kinds of string are binaries; inside a table or an array
+    every type is its own. A true is no 1, as it would be in Python.
+    """
+    kind, value = field
+    if kind in "Sx":
+        return value.encode() if isinstance(value, str) else bytes(value)
+    if kind in "AF":
+        return kind, canonical({"": field})
+    if kind in "tVD":
+        return kind, value
+    number: int | float = value
+    return number
 
 
 def printed(field: Field) -> str:

@@ -13,6 +13,7 @@ import binascii
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from typing import Any, Generic, TypeAlias, TypeVar
 
 from aiohttp import web
@@ -122,22 +123,24 @@ async def errors(request: web.Request, handler: Handler) -> web.StreamResponse:
 # ------------------------------------------------------------------------------------------------ who asks
 
 
+asking: ContextVar[Actor] = ContextVar("asking")
+"""Who asks, in the task that answers. (What a request can carry along differs between aiohttp's versions.)"""
+
+
 def authentication(authenticate: Authenticate) -> Middleware:
     """The middleware that finds out who asks before anything is done."""
 
     @web.middleware
     async def identify(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request["actor"] = await authenticate(request)
+        asking.set(await authenticate(request))
         return await handler(request)
 
     return identify
 
 
-def actor(request: web.Request) -> Actor:
-    """Who asks."""
-    found = request["actor"]
-    assert isinstance(found, Actor)
-    return found
+def actor() -> Actor:
+    """Who asks, for the handler of a request."""
+    return asking.get()
 
 
 # ---------------------------------------------------------------------------------------------- operations

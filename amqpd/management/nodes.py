@@ -115,12 +115,12 @@ class Nodes:
         return json_response(lists.only_columns(request, self.show(self.node)))
 
     async def whoami(self, request: web.Request) -> web.Response:
-        who = actor(request)
+        who = actor()
         tags = sorted(who.access.tags(who.user))
         return json_response({"name": who.user, "tags": tags, "is_internal_user": True})
 
     async def stop(self, request: web.Request) -> web.Response:
-        self.node.stop(f"asked to by '{actor(request).user}'")
+        self.node.stop(f"asked to by '{actor().user}'")
         return json_response({"name": self.node.name, "os_pid": str(os.getpid())}, 202)
 
 

@@ -124,7 +124,7 @@ class Topology:
         operations.declare_exchange(
             self.broker,
             vhost,
-            actor(request),
+            actor(),
             name,
             text(body, "type", "direct"),
             durable=flag(body, "durable"),
@@ -140,7 +140,7 @@ class Topology:
         vhost, name, done = self.vhost(request), exchange_name(request), Outcome[None]()
         self.exchange(request)
         unused = query_flag(request, "if-unused")
-        operations.delete_exchange(self.broker, vhost, actor(request), name, if_unused=unused, done=done)
+        operations.delete_exchange(self.broker, vhost, actor(), name, if_unused=unused, done=done)
         await done.result()
         return web.Response(status=204)
 
@@ -169,7 +169,7 @@ class Topology:
         operations.declare_queue(
             self.broker,
             vhost,
-            actor(request),
+            actor(),
             name,
             durable=flag(body, "durable"),
             # A connection owns an exclusive queue, and nobody here has one.
@@ -186,7 +186,7 @@ class Topology:
         operations.delete_queue(
             self.broker,
             vhost,
-            actor(request),
+            actor(),
             queue.name,
             if_unused=query_flag(request, "if-unused"),
             if_empty=query_flag(request, "if-empty"),
@@ -195,7 +195,7 @@ class Topology:
         return web.Response(status=204, headers={"X-Messages": str(await done.result())})
 
     async def purge_queue(self, request: web.Request) -> web.Response:
-        operations.purge_queue(self.vhost(request), actor(request), self.queue(request).name)
+        operations.purge_queue(self.vhost(request), actor(), self.queue(request).name)
         # No client's frame brought this about, so no turn is under way to write it down.
         self.broker.turn.arm()
         return web.Response(status=204)
@@ -251,7 +251,7 @@ class Topology:
         kind, destination = self.destination(request)
         key, arguments = text(body, "routing_key", ""), table(body, "arguments")
         done = Outcome[None]()
-        operations.bind(self.broker, vhost, actor(request), source, kind, destination, key, arguments, done)
+        operations.bind(self.broker, vhost, actor(), source, kind, destination, key, arguments, done)
         await done.result()
         location = f"{quote(destination, safe='')}/{quote(fields.properties_key(key, arguments), safe='')}"
         return web.Response(status=201, headers={"Location": location})
@@ -266,6 +266,6 @@ class Topology:
         # A queue stands for its binding to the default exchange, which the operation refuses to take away.
         key, arguments = (found.name, {}) if isinstance(found, Queue) else (found.routing_key, found.arguments)
         done = Outcome[None]()
-        operations.unbind(self.broker, vhost, actor(request), source, kind, destination, key, arguments, done)
+        operations.unbind(self.broker, vhost, actor(), source, kind, destination, key, arguments, done)
         await done.result()
         return web.Response(status=204)

@@ -76,6 +76,7 @@ class Talk:
         self._half_closed = False
         self._over = False
         self._open: dict[int, int] = {}  # Per open channel: bytes due of a content, or HEADER_DUE.
+        self._refused: set[int] = set()  # Channels that the broker closed: ours may close at the same time.
 
     async def hold(self, host: str, port: int) -> Outcome:
         """Connect, talk, and wait for the end."""
@@ -183,7 +184,7 @@ class Talk:
                 self._content(channel, data)
 
     def _method(self, channel: int, data: bytes) -> None:
-        """A method frame: it must be one we know, on a channel that is open, not inside a content, not after the end."""
+        """A method frame: it must be known, on an open channel, not inside a content, not after the end."""
         kind = commands.INDEX_MAPPING.get(int.from_bytes(data[7:11], "big"))
         if kind is None:
             raise _Misbehaviour(f"an unknown method: {data[:80]!r}")
@@ -191,7 +192,7 @@ class Talk:
             raise _Misbehaviour(f"{kind.name} after {self.outcome.final}")
         if kind is commands.Channel.OpenOk:
             self._open[channel] = 0
-        elif channel:
+        elif channel and not (kind is commands.Channel.CloseOk and channel in self._refused):
             if channel not in self._open:
                 raise _Misbehaviour(f"{kind.name} on channel {channel}, which is not open")
             if self._open[channel] and kind is not commands.Channel.Close:
@@ -231,10 +232,12 @@ class Talk:
             if item.reply_code not in SOFT or channel == 0:
                 raise _Misbehaviour(f"channel.close on {channel} with {item.reply_code} {item.reply_text}")
             del self._open[channel]
+            self._refused.add(channel)
             self.outcome.channel_codes.append(item.reply_code)
             self._reply(method(channel, 20, 41))
         else:
-            del self._open[channel]
+            self._open.pop(channel, None)
+            self._refused.discard(channel)
 
     def _finish(self, final: str) -> None:
         self.outcome.final = final

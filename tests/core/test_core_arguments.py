@@ -270,6 +270,16 @@ def difference(
             f"'x-max-length' for {Q}: received 'true' but current is '5'",
         ),
         (
+            {"max-priority": 1},
+            {"max-priority": True},
+            f"'x-max-priority' for {Q}: received 'true' but current is '1'",
+        ),
+        (
+            {"max-length": 5},
+            {"max-length": 5.0},
+            f"'x-max-length' for {Q}: received '5.0' but current is '5'",
+        ),
+        (
             {"single-active-consumer": True},
             {},
             f"'x-single-active-consumer' for {Q}: received none but current is the value 'true' of type 'bool'",
@@ -352,6 +362,8 @@ def test_properties_that_differ_come_before_arguments() -> None:
         ({}, {"delivery-limit": 3}),
         ({"queue-type": "quorum"}, {"queue-type": "quorum", "max-priority": 3}),
         ({}, {"consumer-timeout": 3}),
+        ({"dead-letter-exchange": "a"}, {"dead-letter-exchange": b"a"}),
+        ({"message-ttl": 5}, {"message-ttl": Field("T", 5)}),
     ],
 )
 def test_what_is_equivalent(current: dict[str, Any], received: dict[str, Any]) -> None:

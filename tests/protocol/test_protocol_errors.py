@@ -302,7 +302,7 @@ def test_exclusive_queues_are_locked_for_others(world: World, client: Client) ->
         other = world.connect()
         other.open()
         (close,) = attempt(other)
-        assert (close.reply_code, close.reply_text) == (405, f"RESOURCE_LOCKED - {LOCKED}"[:252] + "...")
+        assert (close.reply_code, close.reply_text) == (405, f"RESOURCE_LOCKED - {LOCKED}")
 
 
 def test_redeclaring_with_other_properties(client: Client) -> None:

@@ -213,7 +213,7 @@ ROWS: st.SearchStrategy[Row] = st.one_of(
     st.builds(UserRow, NAMES, st.sampled_from([b"", b"x"]), st.just("sha"), st.sampled_from([(), ("monitoring",)])),
     st.builds(PermissionRow, NAMES, NAMES, st.just(""), st.just(""), st.sampled_from(["", ".*"])),
     st.builds(
-        ExchangeRow, NAMES, NAMES, st.sampled_from(["direct", "topic"]), st.booleans(), st.booleans(), st.just(b"")
+        ExchangeRow, NAMES, NAMES, st.sampled_from(["fanout", "topic"]), st.booleans(), st.booleans(), st.just(b"")
     ),
     st.builds(BindingRow, NAMES, NAMES, st.sampled_from(["queue", "exchange"]), NAMES, NAMES, st.just(EMPTY)),
 )

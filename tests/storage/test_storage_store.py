@@ -59,7 +59,7 @@ def test_a_directory_belongs_to_one_process(loop, tmp_path: Path) -> None:  # ty
     assert run.returncode == 1
     assert f"DirectoryInUse: the data directory {tmp_path} is in use by process {os.getpid()}" in run.stderr
     (tmp_path / "pid").unlink()
-    with pytest.raises(DirectoryInUse, match="is in use$"):
+    with pytest.raises(DirectoryInUse, match=r"is in use$"):
         opened(loop, tmp_path)
     first.store.close(True)
     opened(loop, tmp_path).store.close(True)

@@ -4,9 +4,7 @@
 
 Only the -with-x forms look at binding arguments whose names begin with `x-`; x-match itself is never compared. `all`
 without arguments matches everything, `any` without any nothing. An argument without a value (void) asks only that the
-header is there; any other that its value is the same. What counts as a value's type is Erlang's idea of it: integers of
-all widths and timestamps are one type, so are the two kinds of string, and inside a table or an array every type is
-its own.
+header is there; any other that its value is the same, and what that means is Erlang's idea of it (see arguments.term).
 
 An argument and a header thereby become a *claim*: (name,) or (name, value). A message offers the claims of its
 headers; `any` bindings hold when one of theirs is among them, `all` bindings when all are. Bindings are found by claim:
@@ -19,10 +17,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 from typing import ClassVar, NamedTuple, TypeAlias
 
-from amqpd.core.arguments import printed
+from amqpd.core.arguments import printed, term
 from amqpd.core.exchanges.base import Binding, Depends, Destination
 from amqpd.errors import PreconditionFailed
-from amqpd.wire.tables import Field, Table, canonical, type_name
+from amqpd.wire.tables import Table, type_name
 
 __all__ = ["Headers"]
 
@@ -84,7 +82,7 @@ class Headers:
         match = field.value if field is not None else "all"
         with_x = match.endswith("-with-x")
         claims = frozenset(
-            (name,) if field.kind == "V" else (name, value(field))
+            (name,) if field.kind == "V" else (name, term(field))
             for name, field in arguments.items()
             if name != X_MATCH and (with_x or not name.startswith("x-"))
         )
@@ -97,22 +95,10 @@ class Headers:
         offered: dict[Claim, None] = {ALWAYS: None}
         for name, field in headers.items():
             offered[(name,)] = None
-            offered[(name, value(field))] = None
+            offered[(name, term(field))] = None
         matching: list[Destination] = []
         for claim in offered:
             for binding, condition in self.index.get(claim, {}).items():
                 if not condition.every or condition.claims <= offered.keys():
                     matching.append(binding.destination)
         return matching
-
-
-def value(field: Field) -> Hashable:
-    """What a value is compared by: equal for two fields whose values are the same term in Erlang."""
-    kind = field.kind
-    if kind == "S":
-        return field.value.encode() if isinstance(field.value, str) else field.value
-    if kind in "AF":
-        return kind, canonical({"": field})
-    if kind in "tVD":
-        return kind, field.value
-    return field.value  # type: ignore[no-any-return]

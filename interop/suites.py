@@ -81,6 +81,7 @@ SUITES = (
         version="5.7.0",
         arguments=("t/integration/test_py_amqp.py", "--timeout=30"),
         env={"RABBITMQ_HOST": "{host}", "RABBITMQ_5672_TCP": "{port}"},
+        requires=("pytest-rerunfailures==16.7",),  # the suite marks its tests as flaky, to be tried again
         minimum=51,
         timeout=180,
     ),

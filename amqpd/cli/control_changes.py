@@ -172,7 +172,7 @@ def delete_queue(session: Session, name: str, if_empty: bool, if_unused: bool) -
     """Delete a queue with its messages and bindings."""
     conditions = {"if-empty": if_empty, "if-unused": if_unused}
     asked = {condition: "true" for condition, wanted in conditions.items() if wanted}
-    said = " and ".join(f"if queue is {condition.removeprefix('if-')} " for condition in asked)
+    said = "and ".join(f"if queue is {condition.removeprefix('if-')} " for condition in asked)
     session.output.inform(f"Deleting queue '{name}' on vhost '{session.vhost}' {said}...")
     # rabbitmqctl ends with 64 where one would expect 65, and scripts look.
     missing = Failure(EX_USAGE, "Queue not found")

@@ -107,16 +107,17 @@ class Api:
             connection.request(method, target, payload, headers)
             response = connection.getresponse()
             data = response.read()
+            value = json.loads(data) if data else None
         except TimeoutError:
             text = f"the broker did not answer in time. Timeout value used: {self.timeout:g} seconds"
             raise Failure(EX_TEMPFAIL, text) from None
-        except (OSError, http.client.HTTPException) as error:
+        except (OSError, http.client.HTTPException, ValueError) as error:
             raise Failure(EX_UNAVAILABLE, self.unreachable(error)) from None
         finally:
             connection.close()
         if response.status >= 400:
-            raise missing if missing is not None and response.status == 404 else refused(response.status, data)
-        return Answer(json.loads(data) if data else None, dict(response.headers))
+            raise missing if missing is not None and response.status == 404 else refused(response.status, value)
+        return Answer(value, dict(response.headers))
 
     def unreachable(self, error: Exception) -> str:
         """Why the broker could not be spoken to, and what may help."""
@@ -135,13 +136,7 @@ class Api:
         return f"{head}: {error}"
 
 
-def refused(status: int, data: bytes) -> Failure:
+def refused(status: int, value: Any) -> Failure:
     """What the broker has against the request."""
-    try:
-        answer = json.loads(data)
-        text = str(answer["reason"])
-    except (ValueError, KeyError, TypeError):
-        text = f"the broker answered with status {status}"
-    if status >= 500:
-        return Failure(EX_SOFTWARE, text)
-    return Failure(EX_DATAERR, text)
+    said = value.get("reason") if isinstance(value, dict) else None
+    return Failure(EX_SOFTWARE if status >= 500 else EX_DATAERR, said or f"the broker answered with status {status}")

@@ -20,12 +20,17 @@ __all__ = ["COMMANDS"]
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """One list. `path` is the API's collection, `default` the columns printed when none are asked for."""
+    """One list.
+
+    `path` is the API's collection, `default` the columns printed when none are asked for; `constant` columns are the
+    same in every row.
+    """
 
     path: str
     columns: tuple[str, ...]
     default: tuple[str, ...]
     renamed: Mapping[str, str] = field(default_factory=dict)
+    constant: Mapping[str, str] = field(default_factory=dict)
 
     def chosen(self, names: Sequence[str]) -> list[str]:
         """The columns asked for, with blanks or commas between them. Raises Failure for one that does not exist."""
@@ -45,8 +50,8 @@ class Listing:
 
     def rows(self, columns: Sequence[str], items: Sequence[dict[str, Any]]) -> list[list[Any]]:
         """The cells of these columns."""
-        paths = [path.split(".") for path in self.paths(columns)]
-        return [[look_up(item, path) for path in paths] for item in items]
+        cells = [(self.constant.get(name), self.renamed.get(name, name).split(".")) for name in columns]
+        return [[look_up(item, path) if same is None else same for same, path in cells] for item in items]
 
 
 def look_up(item: dict[str, Any], path: Sequence[str]) -> Any:
@@ -79,6 +84,7 @@ BINDINGS = Listing(
     words("source_name source_kind destination_name destination_kind routing_key arguments"),
     words("source_name source_kind destination_name destination_kind routing_key arguments"),
     {"source_name": "source", "destination_name": "destination", "destination_kind": "destination_type"},
+    {"source_kind": "exchange"},
 )
 CONNECTIONS = Listing(
     "connections",

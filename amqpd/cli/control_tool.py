@@ -166,8 +166,4 @@ class ControlGroup(click.Group):
             code = EX_USAGE
         except (click.Abort, KeyboardInterrupt):
             code = 130
-        except BrokenPipeError:
-            # Whoever read our output has seen enough; Python would complain once more when it closes stdout.
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-            code = 0
         sys.exit(code)

@@ -317,14 +317,14 @@ def check_exchange_equivalent(
 # --------------------------------------------------------------------------------------------------- consumers
 
 
-def consumer_priority(arguments: Table) -> int:
-    """`x-priority` of a consumer, 0 when there is none. Raises PreconditionFailed."""
+def consumer_priority(arguments: Table, resource: str) -> int:
+    """`x-priority` of a consumer of this queue, 0 when there is none. Raises PreconditionFailed."""
     field = arguments.get("x-priority")
     if field is None:
         return 0
     wrong = integer(field, arguments)
     if wrong is not None:
-        raise PreconditionFailed(f"invalid arg 'x-priority': {wrong}")
+        raise PreconditionFailed(f"invalid arg 'x-priority' for {resource}: {wrong}")
     return int(field.value)
 
 

@@ -62,7 +62,7 @@ class Journal(Protocol):
         """The message came back to the queue after `count` deliveries."""
 
     def forget_queue(self, queue: int) -> None:
-        """The queue is gone from the catalog: its records are garbage. Nothing is written."""
+        """The queue is gone from the catalog, its deletion committed: its records are garbage. Nothing is written."""
 
     def group(self, records: Callable[[], None]) -> Commit:
         """All that `records()` writes becomes durable at once or not at all; the commit that completes it."""

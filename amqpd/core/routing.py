@@ -15,7 +15,29 @@ from amqpd.wire.tables import Table
 if TYPE_CHECKING:
     from amqpd.core.queues.queue import Queue
 
-__all__ = ["bump", "depends", "route"]
+__all__ = ["Exchanges", "bump", "depends", "route"]
+
+
+class Exchanges(dict[str, Exchange]):
+    """The exchanges of a virtual host by name. `naming` finds those that name one as their alternate, which need not
+    exist."""
+
+    def __init__(self) -> None:
+        self.naming: dict[str, dict[Exchange, None]] = {}
+
+    def __setitem__(self, name: str, exchange: Exchange) -> None:
+        super().__setitem__(name, exchange)
+        if exchange.alternate is not None:
+            self.naming.setdefault(exchange.alternate, {})[exchange] = None
+
+    def __delitem__(self, name: str) -> None:
+        alternate = self[name].alternate
+        if alternate is not None:
+            naming = self.naming[alternate]
+            del naming[self[name]]
+            if not naming:
+                del self.naming[alternate]
+        super().__delitem__(name)
 
 
 def route(
@@ -76,16 +98,14 @@ def depends(exchange: Exchange, exchanges: Mapping[str, Exchange]) -> Depends:
     return max(other.type.depends for other in on_the_way)
 
 
-def bump(exchange: Exchange, exchanges: Mapping[str, Exchange]) -> None:
+def bump(exchange: Exchange, exchanges: Exchanges) -> None:
     """Answers through this exchange may have changed: raise its epoch and that of all exchanges that lead to it."""
     raised: dict[Exchange, None] = {exchange: None}
     waiting = [exchange]
     while waiting:
         current = waiting.pop()
         current.epoch += 1
-        leading = list(current.upstream)
-        leading += [other for other in exchanges.values() if other.alternate == current.name]
-        for other in leading:
+        for other in [*current.upstream, *exchanges.naming.get(current.name, ())]:
             if other not in raised:
                 raised[other] = None
                 waiting.append(other)

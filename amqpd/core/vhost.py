@@ -33,7 +33,7 @@ class VHost:
     def __init__(self, row: VHostRow) -> None:
         self.row = row
         self.name = row.name
-        self.exchanges: dict[str, Exchange] = {}
+        self.exchanges = routing.Exchanges()
         self.queues: dict[str, Queue] = {}
         self.plans: dict[str, Plans] = {}
         self.pending: dict[tuple[str, str], list[Callable[[], None]]] = {}

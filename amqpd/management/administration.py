@@ -80,7 +80,7 @@ class Administration:
 
     # -------------------------------------------------------------------------------------- virtual hosts
 
-    async def list_vhosts(self, request: web.Request) -> web.Response:
+    async def list_vhosts(self, request: web.Request) -> web.StreamResponse:
         vhosts = self.broker.vhosts.values()
         return await lists.respond(request, vhosts, lambda vhost: fields.vhost(vhost, self.node))
 
@@ -105,7 +105,7 @@ class Administration:
 
     # ---------------------------------------------------------------------------------------------- users
 
-    async def list_users(self, request: web.Request) -> web.Response:
+    async def list_users(self, request: web.Request) -> web.StreamResponse:
         return await lists.respond(request, self.users.list_users(), fields.user)
 
     async def get_user(self, request: web.Request) -> web.Response:
@@ -132,16 +132,16 @@ class Administration:
 
     # ---------------------------------------------------------------------------------------- permissions
 
-    async def list_permissions(self, request: web.Request) -> web.Response:
+    async def list_permissions(self, request: web.Request) -> web.StreamResponse:
         return await self.show_permissions(request, self.users.list_permissions())
 
-    async def list_vhost_permissions(self, request: web.Request) -> web.Response:
+    async def list_vhost_permissions(self, request: web.Request) -> web.StreamResponse:
         return await self.show_permissions(request, self.users.list_permissions(vhost=self.vhost(request).name))
 
-    async def list_user_permissions(self, request: web.Request) -> web.Response:
+    async def list_user_permissions(self, request: web.Request) -> web.StreamResponse:
         return await self.show_permissions(request, self.users.list_permissions(user=self.user(request).name))
 
-    async def show_permissions(self, request: web.Request, rows: Iterable[PermissionRow]) -> web.Response:
+    async def show_permissions(self, request: web.Request, rows: Iterable[PermissionRow]) -> web.StreamResponse:
         return await lists.respond(request, rows, fields.permission, ("vhost", "user"))
 
     def permission(self, request: web.Request) -> PermissionRow:

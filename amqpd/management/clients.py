@@ -41,7 +41,7 @@ class Clients:
         """What a connection says of itself or of a channel, and where it is."""
         return {**item, "node": self.node}
 
-    async def list_connections(self, request: web.Request) -> web.Response:
+    async def list_connections(self, request: web.Request) -> web.StreamResponse:
         return await lists.respond(request, self.broker.connections, lambda connection: self.show(connection.info()))
 
     def connection(self, request: web.Request) -> Connection:
@@ -60,11 +60,11 @@ class Clients:
         self.connection(request).force_close(request.headers.get("X-Reason") or DEFAULT_REASON)
         return web.Response(status=204)
 
-    async def list_channels(self, request: web.Request) -> web.Response:
+    async def list_channels(self, request: web.Request) -> web.StreamResponse:
         channels = [channel for connection in self.broker.connections for channel in connection.channels_info()]
         return await lists.respond(request, channels, self.show)
 
-    async def list_consumers(self, request: web.Request) -> web.Response:
+    async def list_consumers(self, request: web.Request) -> web.StreamResponse:
         vhosts = list(self.broker.vhosts.values())
         if "vhost" in request.match_info:
             vhosts = [vhost for vhost in vhosts if vhost.name == request.match_info["vhost"]]

@@ -5,7 +5,9 @@
     ?page=1&page_size=100                    an object with the page's items and how many there are in all
     ?name=orders&use_regex=true              of a paged list only the items of this name
 
-With a hundred thousand queues a list takes seconds to make, so it is made in slices, between which clients are served.
+With a hundred thousand queues a list takes seconds to make, so it is made and sent in slices, between which clients are
+served. Each object is looked at twice, for its place in the order and for what is sent of it: the objects that the API
+shows are never all there at once, or the collector would stop everybody to go over them.
 Source: RabbitMQ's rabbit_mgmt_util (reply_list, pagination_params).
 """
 
@@ -15,7 +17,9 @@ import asyncio
 import heapq
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from aiohttp import web
@@ -28,7 +32,7 @@ T = TypeVar("T")
 Item: TypeAlias = dict[str, object]
 Path: TypeAlias = tuple[str, ...]
 
-SLICE = 500
+SLICE = 200
 PAGE_SIZE = 100
 PAGE_SIZE_MAX = 500
 BY_NAME = ("vhost", "name")
@@ -98,18 +102,17 @@ def rank(value: object) -> tuple[int, float, str]:
     return 2, 0.0, value if isinstance(value, str) else json.dumps(value)
 
 
-async def in_order(items: Sequence[Item], by: Sequence[str], reverse: bool) -> list[Item]:
-    """The items sorted by these fields, in slices."""
-    paths = [tuple(name.split(".")) for name in by]
+Key: TypeAlias = tuple[int | float | str, ...]
+"""Ranks end to end, so that the collector need not look at it again, and last the place of the object."""
 
-    def key(item: Item) -> list[tuple[int, float, str]]:
-        return [rank(look_up(item, path)) for path in paths]
 
-    runs: list[list[Item]] = []
-    for start in range(0, len(items), SLICE):
-        runs.append(sorted(items[start : start + SLICE], key=key, reverse=reverse))
+async def in_order(keys: list[Key], reverse: bool) -> list[int]:
+    """The places of the objects, sorted in slices."""
+    runs: list[list[Key]] = []
+    for start in range(0, len(keys), SLICE):
+        runs.append(sorted(keys[start : start + SLICE], reverse=reverse))
         await asyncio.sleep(0)
-    return [item async for item in slices(heapq.merge(*runs, key=key, reverse=reverse))]
+    return [int(key[-1]) async for key in slices(heapq.merge(*runs, reverse=reverse))]
 
 
 # ---------------------------------------------------------------------------------------------------- pages
@@ -145,41 +148,51 @@ def requested_page(request: web.Request) -> Page | None:
 
 async def respond(
     request: web.Request, objects: Iterable[T], view: Callable[[T], Item], default_sort: Sequence[str] = BY_NAME
-) -> web.Response:
+) -> web.StreamResponse:
     """The list of these objects, seen through `view`, as the request wants it."""
     page = requested_page(request)
-    # Between two slices the model goes on: what is listed are the objects of now.
-    items = [view(item) async for item in slices(list(objects))]
-    total = len(items)
-    if page is not None:
-        items = [item async for item in slices(items) if page.wanted(item)]
     sort = request.query.get("sort")
-    reverse = request.query.get("sort_reverse") == "true"
-    items = await in_order(items, [sort] if sort else default_sort, reverse and sort is not None)
+    paths = [tuple(name.split(".")) for name in ([sort] if sort else default_sort)]
+    # Between two slices the model goes on: what is listed are the objects of now.
+    found = list(objects)
+    keys: list[Key] = []
+    async for place, one in slices(enumerate(found)):
+        item = view(one)
+        if page is None or page.wanted(item):
+            keys.append((*(part for path in paths for part in rank(look_up(item, path))), place))
+    places = await in_order(keys, request.query.get("sort_reverse") == "true" and sort is not None)
     if page is None:
-        return json_body("[" + await encoded(request, items) + "]")
-    count = max(1, -(-len(items) // page.size))
+        return await send(request, "[", (view(found[place]) for place in places), "]")
+    count = max(1, -(-len(places) // page.size))
     if page.number > count:
-        reason = f"Page out of range, page: {page.number} page size: {page.size}, len: {len(items)}"
+        reason = f"Page out of range, page: {page.number} page size: {page.size}, len: {len(places)}"
         raise Refusal(400, reason, "page_out_of_range")
-    shown = items[(page.number - 1) * page.size : page.number * page.size]
+    shown = places[(page.number - 1) * page.size : page.number * page.size]
     head = {
-        "filtered_count": len(items),
+        "filtered_count": len(places),
         "item_count": len(shown),
         "page": page.number,
         "page_count": count,
         "page_size": page.size,
-        "total_count": total,
+        "total_count": len(found),
     }
-    return json_body(json.dumps(head)[:-1] + ', "items":[' + await encoded(request, shown) + "]}")
+    return await send(request, json.dumps(head)[:-1] + ', "items":[', (view(found[place]) for place in shown), "]}")
 
 
-async def encoded(request: web.Request, items: Sequence[Item]) -> str:
+async def send(request: web.Request, head: str, items: Iterator[Item], tail: str) -> web.StreamResponse:
+    """Send the items, in JSON and in slices, between head and tail."""
     paths = columns(request)
     encode = json.JSONEncoder(separators=(",", ":")).encode
-    return ",".join([encode(pick(item, paths) if paths else item) async for item in slices(items)])
-
-
-def json_body(body: str) -> web.Response:
-    headers = {"Cache-Control": "no-cache"}
-    return web.Response(body=body.encode("ascii"), content_type="application/json", headers=headers)
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Cache-Control": "no-cache"})
+    await response.prepare(request)
+    before = head
+    # Who asked may go before all is said; the server sees to that when it ends the response.
+    with suppress(ConnectionResetError):
+        while some := list(islice(items, SLICE)):
+            text = ",".join(encode(pick(item, paths) if paths else item) for item in some)
+            await response.write((before + text).encode("ascii"))
+            # A write waits only for a client that reads slowly.
+            await asyncio.sleep(0)
+            before = ","
+        await response.write(((head if before == head else "") + tail).encode("ascii"))
+    return response

@@ -106,7 +106,7 @@ class Nodes:
             **process_figures(node),
         }
 
-    async def list_nodes(self, request: web.Request) -> web.Response:
+    async def list_nodes(self, request: web.Request) -> web.StreamResponse:
         return await lists.respond(request, [self.node], self.show)
 
     async def get_node(self, request: web.Request) -> web.Response:

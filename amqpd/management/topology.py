@@ -96,7 +96,7 @@ class Topology:
 
     # ------------------------------------------------------------------------------------------- exchanges
 
-    async def list_exchanges(self, request: web.Request) -> web.Response:
+    async def list_exchanges(self, request: web.Request) -> web.StreamResponse:
         exchanges: list[VHost | Exchange] = []
         for vhost in self.vhosts(request):
             exchanges += [vhost, *vhost.exchanges.values()]
@@ -146,7 +146,7 @@ class Topology:
 
     # ---------------------------------------------------------------------------------------------- queues
 
-    async def list_queues(self, request: web.Request) -> web.Response:
+    async def list_queues(self, request: web.Request) -> web.StreamResponse:
         queues = [queue for vhost in self.vhosts(request) for queue in vhost.queues.values()]
         return await lists.respond(request, queues, lambda queue: fields.queue(queue, self.node))
 
@@ -196,13 +196,11 @@ class Topology:
 
     async def purge_queue(self, request: web.Request) -> web.Response:
         operations.purge_queue(self.vhost(request), actor(), self.queue(request).name)
-        # No client's frame brought this about, so no turn is under way to write it down.
-        self.broker.turn.arm()
         return web.Response(status=204)
 
     # -------------------------------------------------------------------------------------------- bindings
 
-    async def list_bindings(self, request: web.Request) -> web.Response:
+    async def list_bindings(self, request: web.Request) -> web.StreamResponse:
         bindings: list[Queue | Binding] = []
         for vhost in self.vhosts(request):
             bindings += vhost.queues.values()
@@ -243,7 +241,7 @@ class Topology:
                 return binding
         raise not_found()
 
-    async def list_bindings_between(self, request: web.Request) -> web.Response:
+    async def list_bindings_between(self, request: web.Request) -> web.StreamResponse:
         return await lists.respond(request, self.between(request), self.show_binding, BINDING_ORDER)
 
     async def post_binding(self, request: web.Request) -> web.Response:

@@ -115,7 +115,7 @@ def control(chance: random.Random, number: int) -> Conversation:
 
 @kind(1.5)
 def control_byte_by_byte(chance: random.Random, number: int) -> Conversation:
-    data = well_formed(chance, number).joined()
+    data = well_formed(chance, number, largest=20).joined()
     return Conversation([data], frozenset({"normal"}), dribble=True)
 
 
@@ -632,6 +632,45 @@ def random_tables(chance: random.Random, number: int) -> Conversation:
     )
     queue = [] if offence[0][7:11] == b"\x00\x32\x00\x0a" else [queue_declare(1, name)]
     return _loose(chance, b"".join([*opened(1), *queue, *offence, connection_close()]))
+
+
+@kind(1.5)
+def arguments_not_utf8(chance: random.Random, number: int) -> Conversation:
+    """Arguments that are names, options or patterns, as bytes that are no text."""
+    name = b"abuse.%d" % number
+    value = longstr(chance.choice((b"\xff\xfe", b"\xf0A", b"\xc3(", b"\0", b"")))
+    key, letter = chance.choice(NAMING), chance.choice((b"S", b"S", b"x"))
+    values = table((key, letter, value), (b"x-dead-letter-exchange", b"S", longstr(b"")))
+    values = chance.choice((values, table((key, letter, value))))
+    offence = chance.choice(
+        (
+            [queue_declare(1, name, 4, values)],
+            [method(1, 40, 10, short(0), shortstr(name), shortstr(b"fanout"), octet(4), values)],
+            [queue_declare(1, name), method(1, 60, 20, short(0), shortstr(name), shortstr(b"c"), octet(2), values)],
+            [queue_declare(1, name), *publish(1, b"", name, b"hello", b"\x20\x00" + values), basic_get(1, name)],
+        )
+    )
+    gone = method(1, 40, 20, short(0), shortstr(name), octet(0))
+    return _loose(chance, b"".join([*opened(1), *offence, gone, connection_close()]))
+
+
+NAMING = (
+    b"x-dead-letter-exchange",
+    b"x-dead-letter-routing-key",
+    b"x-overflow",
+    b"x-queue-type",
+    b"x-queue-mode",
+    b"x-queue-master-locator",
+    b"x-dead-letter-strategy",
+    b"x-single-active-consumer",
+    b"x-match",
+    b"x-priority",
+    b"x-stream-offset",
+    b"alternate-exchange",
+    b"CC",
+    b"x-delayed-type",
+    b"hash-header",
+)
 
 
 @kind(1.5)

@@ -160,39 +160,44 @@ class Script:
         return chance.randrange(self.handshake_length, len(self.frames))
 
 
-def _body(chance: random.Random) -> bytes:
-    return chance.randbytes(chance.choice((0, 1, 16, 16, 200, 1000, 9000)))
+def _body(chance: random.Random, largest: int) -> bytes:
+    return chance.randbytes(min(largest, chance.choice((0, 1, 16, 16, 200, 1000, 9000))))
 
 
-def _basic(chance: random.Random, channel: int, name: bytes) -> list[bytes]:
+def _basic(chance: random.Random, channel: int, name: bytes, largest: int) -> list[bytes]:
     count = chance.randint(1, 4)
     frames = [queue_declare(channel, name), method(channel, 60, 10, long(0), short(10), octet(0))]
     for _ in range(count):
-        frames += publish(channel, b"", name, _body(chance), chance.choice(PROPERTIES))
+        frames += publish(channel, b"", name, _body(chance, largest), chance.choice(PROPERTIES))
     frames += [basic_get(channel, name), basic_ack(channel, 1)]
     frames += [basic_consume(channel, name, b"c", chance.choice((0, 2)))]
     frames += [basic_ack(channel, 0, True), method(channel, 60, 30, shortstr(b"c"), octet(0))]
     return frames
 
 
-def _tx(chance: random.Random, channel: int, name: bytes) -> list[bytes]:
+def _tx(chance: random.Random, channel: int, name: bytes, largest: int) -> list[bytes]:
     """Nothing may follow a commit before its answer has come: it is the last."""
     select, commit, rollback = (method(channel, 90, number) for number in (10, 20, 30))
-    frames = [queue_declare(channel, name), *publish(channel, b"", name, _body(chance), chance.choice(PROPERTIES))]
-    frames += [select, *publish(channel, b"", name, _body(chance)), rollback]
-    frames += publish(channel, b"", name, _body(chance), chance.choice(PROPERTIES))
+    frames = [
+        queue_declare(channel, name),
+        *publish(channel, b"", name, _body(chance, largest), chance.choice(PROPERTIES)),
+    ]
+    frames += [select, *publish(channel, b"", name, _body(chance, largest)), rollback]
+    frames += publish(channel, b"", name, _body(chance, largest), chance.choice(PROPERTIES))
     frames += [basic_get(channel, name), basic_ack(channel, 1), commit]
     return frames
 
 
-def _confirm(chance: random.Random, channel: int, name: bytes) -> list[bytes]:
+def _confirm(chance: random.Random, channel: int, name: bytes, largest: int) -> list[bytes]:
     frames = [queue_declare(channel, name), method(channel, 85, 10, octet(0))]
     for _ in range(chance.randint(1, 5)):
-        frames += publish(channel, chance.choice((b"", b"amq.fanout")), name, _body(chance), chance.choice(PROPERTIES))
+        frames += publish(
+            channel, chance.choice((b"", b"amq.fanout")), name, _body(chance, largest), chance.choice(PROPERTIES)
+        )
     return frames
 
 
-def _topology(chance: random.Random, channel: int, name: bytes) -> list[bytes]:
+def _topology(chance: random.Random, channel: int, name: bytes, largest: int) -> list[bytes]:
     kind = chance.choice((b"direct", b"fanout", b"topic", b"headers"))
     arguments = table((b"x-match", b"S", longstr(b"any")), (b"key", b"S", longstr(b"value")))
     binding = (short(0), shortstr(name), shortstr(name), shortstr(b"a.#"))
@@ -200,7 +205,7 @@ def _topology(chance: random.Random, channel: int, name: bytes) -> list[bytes]:
         method(channel, 40, 10, short(0), shortstr(name), shortstr(kind), octet(0b100), b"\0\0\0\0"),
         queue_declare(channel, name, 0b00100, table((b"x-max-length", b"I", long(10)))),
         method(channel, 50, 20, *binding, octet(0), arguments),
-        *publish(channel, name, b"a.b", _body(chance), chance.choice(PROPERTIES)),
+        *publish(channel, name, b"a.b", _body(chance, largest), chance.choice(PROPERTIES)),
         method(channel, 50, 50, *binding, arguments),
         method(channel, 50, 30, short(0), shortstr(name), octet(0)),
         method(channel, 40, 20, short(0), shortstr(name), octet(0)),
@@ -214,13 +219,13 @@ def opened(channel: int = 1, queue: bytes = b"") -> list[bytes]:
     return [*handshake(), channel_open(channel), *([queue_declare(channel, queue)] if queue else [])]
 
 
-def well_formed(chance: random.Random, number: int) -> Script:
+def well_formed(chance: random.Random, number: int, largest: int = 9000) -> Script:
     """A conversation that every broker completes: some of the things clients do, on one to three channels."""
     script = Script()
     for channel in range(1, chance.randint(1, 3) + 1):
         part = chance.choice((_basic, _tx, _confirm, _topology))
         script.frames.append(channel_open(channel))
-        script.frames += part(chance, channel, b"abuse.%d.%d" % (number, channel))
+        script.frames += part(chance, channel, b"abuse.%d.%d" % (number, channel), largest)
         if part is not _tx and chance.random() < 0.5:
             script.frames.append(channel_close(channel))
     script.frames.append(connection_close())

@@ -441,10 +441,11 @@ def test_an_alternate_exchange_is_a_string() -> None:
 
 
 def test_consumer_priority() -> None:
-    assert consumer_priority({}) == 0
-    assert consumer_priority({"x-priority": Field("I", -5)}) == -5
-    with pytest.raises(PreconditionFailed, match='"expected integer, got longstr"'):
-        consumer_priority({"x-priority": Field("S", "5")})
+    assert consumer_priority({}, Q) == 0
+    assert consumer_priority({"x-priority": Field("I", -5)}, Q) == -5
+    with pytest.raises(PreconditionFailed) as raised:
+        consumer_priority({"x-priority": Field("S", "5")}, Q)
+    assert raised.value.explanation == f"invalid arg 'x-priority' for {Q}: \"expected integer, got longstr\""
 
 
 @pytest.mark.parametrize(

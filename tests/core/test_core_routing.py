@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amqpd.core.exchanges.base import Binding, Depends, Destination, Exchange, create
-from amqpd.core.routing import bump, depends, route
+from amqpd.core.routing import Exchanges, bump, depends, route
 from amqpd.wire.tables import Field, Table, longstr
 
 
@@ -26,7 +26,7 @@ class Model:
     """Exchanges and queues by name, made when they are first named."""
 
     def __init__(self) -> None:
-        self.exchanges: dict[str, Exchange] = {}
+        self.exchanges = Exchanges()
         self.queues: dict[str, Any] = {}
 
     def exchange(self, name: str, kind: str = "direct", alternate: str | None = None) -> Exchange:
@@ -137,7 +137,9 @@ def test_leading_to_an_exchange_is_somewhere() -> None:
     model.bind("ae", model.queue("q"))
     model.bind("x", y)
     assert model.route("x", "k") == []
-    model.exchanges["y"].alternate = "ae"
+    model.exchange("ae", "fanout")
+    model.bind("x", model.exchange("z", alternate="ae"))
+    model.bind("ae", model.queue("q"))
     assert model.route("x", "k") == ["q"]
 
 
@@ -221,6 +223,18 @@ def test_a_change_is_seen_by_all_that_lead_there() -> None:
     assert model.bumped("beside") == {"beside"}
     made.source.unbind(made.identity)
     assert model.bumped("bottom") == {"bottom", "middle", "top", "alternative"}
+
+
+def test_who_names_an_exchange_is_forgotten_with_it() -> None:
+    model = Model()
+    model.exchange("x", alternate="y")
+    model.exchange("z", alternate="y")
+    model.exchange("y")
+    assert model.bumped("y") == {"x", "y", "z"}
+    del model.exchanges["x"]
+    assert model.bumped("y") == {"y", "z"}
+    del model.exchanges["z"]
+    assert not model.exchanges.naming
 
 
 def test_a_change_in_a_cycle_is_seen_once() -> None:

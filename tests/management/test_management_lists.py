@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from tests.support.control import Controlled
@@ -92,3 +94,25 @@ def test_a_long_list_is_complete_and_in_order(broker: Controlled) -> None:
     assert names(broker.get("queues?columns=name")) == [f"q{number:04}" for number in range(1234)]
     backwards = broker.get("queues?sort=name&sort_reverse=true&page=2&page_size=500")
     assert names(backwards["items"]) == [f"q{number:04}" for number in reversed(range(234, 734))]
+
+
+def test_who_asks_for_a_long_list_may_go(broker: Controlled, caplog: pytest.LogCaptureFixture) -> None:
+    client = broker.connect()
+
+    def declare() -> None:
+        for number in range(5000):
+            client.declare(f"a queue with a rather long name, number {number:04}")
+
+    broker.do(declare)
+    with socket.socket(socket.AF_UNIX) as asker:
+        asker.connect(str(broker.path))
+        asker.sendall(b"GET /api/queues HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert asker.recv(100).startswith(b"HTTP/1.1 200 OK")
+    assert len(broker.get("queues?columns=name")) == 5000
+    assert caplog.records == []
+
+
+def test_a_head_request_has_no_body(queues: Controlled) -> None:
+    response = queues.request("HEAD", "queues")
+    assert (response.status, response.body) == (200, None)
+    assert len(queues.get("queues")) == 5

@@ -7,6 +7,7 @@ from urllib.parse import quote
 import pytest
 from pamqp import commands
 
+from amqpd.management import fields
 from tests.support.control import Controlled
 
 NOT_FOUND = {"error": "Object Not Found", "reason": "Not Found"}
@@ -68,6 +69,19 @@ def test_counts_are_those_of_the_model(broker: Controlled) -> None:
         "messages_ready": 2,
         "messages_unacknowledged": 1,
     }
+
+
+def test_counts_are_those_after_all_deliveries(broker: Controlled) -> None:
+    client = broker.connect()
+    broker.do(lambda: client.declare("q"))
+    broker.do(lambda: client.consume("q"))
+
+    def look_before_the_turn() -> tuple[object, object]:
+        client.session.receive(client.publish_bytes(1, "", "q", b"x"), broker.world.now)
+        item = fields.queue(broker.world.queue("q"), "node")
+        return item["messages_ready"], item["messages_unacknowledged"]
+
+    assert broker.do(look_before_the_turn) == (0, 1)
 
 
 def test_purging_drops_what_is_ready_for_good(broker: Controlled) -> None:

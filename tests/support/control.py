@@ -11,16 +11,20 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeAlias, TypeVar
+
+from click.testing import Result
 
 from amqpd.auth.users import UserStore
 from amqpd.management.about import Listener, NodeInfo
 from amqpd.management.server import Management
 from tests.support.world import Client, World
 
-__all__ = ["Controlled", "Response"]
+__all__ = ["Controlled", "Ctl", "Response"]
 
 T = TypeVar("T")
+Ctl: TypeAlias = Callable[..., Result]
+"""Runs amqpctl with a command line, or with words."""
 
 
 class Response(NamedTuple):
@@ -44,7 +48,7 @@ class Controlled:
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever)
         self.world = World()
-        self.world.turn.schedule = lambda: self.loop.call_soon(self.world.turn.run)
+        self.world.turn.schedule = self.schedule
         broker, catalog = self.world.broker, self.world.catalog
         self.users = UserStore(catalog.load(), catalog, lambda name: name in broker.vhosts)
         self.users.add_user("guest", "guest", ["administrator"], lambda outcome: None)
@@ -74,6 +78,9 @@ class Controlled:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()
+
+    def schedule(self) -> None:
+        self.loop.call_soon(self.world.turn.run)
 
     def do(self, function: Callable[[], T]) -> T:
         """Call it in the broker's thread."""

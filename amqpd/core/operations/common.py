@@ -148,9 +148,9 @@ def waits(vhost: VHost, kind: str, name: str, again: Callable[[], None]) -> bool
     return True
 
 
-def finish_drops(broker: Broker, changes: list[Change], done: Done[T], result: T) -> None:
-    """Answer with the result: at once when nothing durable has gone, else after the commit."""
+def finish_drops(broker: Broker, changes: list[Change], done: Done[T], then: Callable[[], T]) -> None:
+    """Answer with the result of `then`: at once when nothing durable has gone, else after the commit."""
     if changes:
-        commit(broker, changes, done, lambda: result)
+        commit(broker, changes, done, then)
     else:
-        done(result)
+        done(then())

@@ -128,7 +128,7 @@ def delete_exchange(
     if if_unused and exchange.outgoing:
         raise PreconditionFailed(f"{exchange_resource(name, vhost.name)} in use")
     drops = drop_exchange(vhost, exchange) + drop_orphans(vhost, vhost.remove_exchange(exchange))
-    finish_drops(broker, drops, done, None)
+    finish_drops(broker, drops, done, lambda: None)
 
 
 def drop_exchange(vhost: VHost, exchange: Exchange) -> list[Change]:

@@ -217,7 +217,12 @@ def remove_queue(broker: Broker, vhost: VHost, queue: Queue, done: Done[int]) ->
     changes = drop_orphans(vhost, orphans)
     if queue.durable:
         changes.insert(0, Change(False, QueueRow(queue.id, vhost.name, queue.name, queue.auto_delete, b"")))
-    finish_drops(broker, changes, done, count)
+
+    def removed() -> int:
+        queue.forgotten()
+        return count
+
+    finish_drops(broker, changes, done, removed)
 
 
 def purge_queue(vhost: VHost, actor: Actor, name: str) -> int:

@@ -40,6 +40,12 @@ def delete_vhost(broker: Broker, name: str, done: Done[None]) -> None:
     broker.close_connections(f"vhost '{name}' is deleted", vhost=name)
     vhost.alive = False
     del broker.vhosts[name]
-    for queue in list(vhost.queues.values()):
+    queues = list(vhost.queues.values())
+    for queue in queues:
         queue.close()
-    commit(broker, [Change(False, vhost.row)], done, lambda: None)
+
+    def deleted() -> None:
+        for queue in queues:
+            queue.forgotten()
+
+    commit(broker, [Change(False, vhost.row)], done, deleted)

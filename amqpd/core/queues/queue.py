@@ -275,7 +275,10 @@ class Queue:
                 raise PreconditionFailed(f"{queue_resource(self.name, self.vhost)} not empty")
 
     def close(self) -> int:
-        """The queue is gone: consumers are cancelled, messages dropped. How many messages were ready."""
+        """The queue is gone: consumers are cancelled, messages dropped. How many messages were ready.
+
+        The journal is to forget it once the catalog has: `forgotten`.
+        """
         self.catch_up()
         count = self.ready
         self.alive = False
@@ -283,9 +286,12 @@ class Queue:
         for consumer in list(self.rota.members):
             self.rota.remove(consumer)
             consumer.channel.consumer_cancelled(consumer)
-        if self.journal is not None:
-            self.journal.forget_queue(self.id)
-            self.turn.arm()
         self.returned.clear()
         self.window.clear()
         return count
+
+    def forgotten(self) -> None:
+        """The catalog has forgotten the queue: its journal records are garbage from now on."""
+        if self.journal is not None:
+            self.journal.forget_queue(self.id)
+            self.turn.arm()

@@ -63,7 +63,7 @@ def basic_consume(channel: Channel, method: Any) -> None:
     channel.actor.require(channel.vhost.name, "read", "queue", name)
     queue = operations.find_queue(channel.vhost, channel.actor, name)
     check_kind(channel, queue, method)
-    priority = consumer_priority(method.arguments)
+    priority = consumer_priority(method.arguments, queue_resource(queue.name, queue.vhost))
     queue.check_consumer(method.exclusive)
     consumer = Consumer(
         tag,

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from interop.forward import Forward
+
 EXTERNAL_URL = "AMQPD_INTEROP_URL"
 EXTERNAL_HTTP_URL = "AMQPD_INTEROP_HTTP_URL"
 HOST = "127.0.0.1"
@@ -60,6 +62,8 @@ class Broker:
     def __init__(self, url: str, http_url: str | None = None) -> None:
         self.url = url
         self.http_url = http_url
+        self.control_url = http_url
+        """Where the HTTP API can be reached for housekeeping, if only through the control socket."""
         parts = urlsplit(url)
         self.host = parts.hostname or HOST
         self.port = parts.port or 5672
@@ -76,6 +80,7 @@ class Broker:
             "password": self.password,
             "url": self.url,
             "http_url": self.http_url or "",
+            "control_url": self.control_url or "",
             "http_port": str(urlsplit(self.http_url or "").port or ""),
         }
 
@@ -96,6 +101,8 @@ class OwnBroker(Broker):
             f"log.console.level = info\n{extra_config}"
         )
         self._process: subprocess.Popen[bytes] | None = None
+        self._forward = Forward(self.data_dir / "control.sock")
+        self.control_url = self._forward.url
         self.start()
 
     @property
@@ -132,7 +139,7 @@ class OwnBroker(Broker):
         try:
             wait_for(ready, f"{STARTED!r}", timeout=30)
         except AssertionError as failure:
-            self.close()
+            self._end(signal.SIGKILL)
             raise AssertionError(f"{failure}\n{self.log()}") from None
         self.http_url = f"http://{HOST}:{self.http_port}" if listens(HOST, self.http_port) else None
 
@@ -155,6 +162,7 @@ class OwnBroker(Broker):
 
     def close(self) -> None:
         """Whatever the state: no process is left."""
+        self._forward.close()
         if self._process is not None:
             self._end(signal.SIGKILL)
 

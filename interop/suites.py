@@ -11,7 +11,9 @@ from interop.upstream import Edit, Suite
 TLS = "needs a TLS listener with the suite's own certificates"
 CONTAINER = "runs rabbitmqctl in a container that the suite starts"
 NO_BROKER = "exercises the client alone"
+LATER = "message TTL and queue priorities are accepted as declarations and have no effect yet"
 SLOW_CLIENT = "waits for timers of the client; the broker does the same as in its siblings"
+CLIENT_RACE = "closes the connection itself while its reader sees the end: either may win, against RabbitMQ too"
 
 POINTED = """
 
@@ -49,7 +51,7 @@ AMQPSTORM_ENV = {
     "AMQP_USERNAME": "{user}",
     "AMQP_PASSWORD": "{password}",
     "AMQP_URI": "amqp://{user}:{password}@{host}:{port}/%2F",
-    "AMQP_HTTP_URL": "{http_url}",
+    "AMQP_HTTP_URL": "{control_url}",
 }
 AMQPSTORM_PORT = Edit(
     "amqpstorm/tests/functional/utility.py",
@@ -81,8 +83,17 @@ SUITES = (
         version="5.7.0",
         arguments=("t/integration/test_py_amqp.py", "--timeout=30"),
         env={"RABBITMQ_HOST": "{host}", "RABBITMQ_5672_TCP": "{port}"},
-        requires=("pytest-rerunfailures==16.7",),  # the suite marks its tests as flaky, to be tried again
-        minimum=51,
+        leftovers=("priority_requeue_test",),
+        failing={
+            "*::test_PyAMQPTimeToLive::test_publish_consume": LATER,
+            "*::test_PyAMQPTimeToLive::test_simple_queue_publish_consume": LATER,
+            "*::test_PyAMQPTimeToLive::test_simple_buffer_publish_consume": LATER,
+            "*::test_PyAMQPPriority::test_publish_consume": LATER,
+            "*::test_PyAMQPPriority::test_publish_requeue_consume": LATER,
+            "*::test_PyAMQPPriority::test_simple_queue_publish_consume": LATER,
+            "*::test_PyAMQPPriority::test_simple_buffer_publish_consume": LATER,
+        },
+        minimum=43,
         timeout=180,
     ),
     Suite(
@@ -148,6 +159,8 @@ SUITES = (
             "*::test_ssl_verification_fails_without_trusted_ca": TLS,
             "*::test_ssl_context": TLS,
             "*::test_closing_waiter_cancelled_before_connection_loss*": SLOW_CLIENT,
+            "*::test_closing_waiter_cancellation*connection-True*": CLIENT_RACE,
+            "*::test_connection_close_during_publish_drain*": CLIENT_RACE,
         },
         minimum=500,
         timeout=240,
@@ -166,6 +179,7 @@ SUITES = (
             "tests/test_memory_leak.py::*": NO_BROKER,
             "*::test_channel_reconnect_stairway*": SLOW_CLIENT,
             "*::test_connection_stuck_reconnect": SLOW_CLIENT,
+            "*::test_create_channels_during_reconnect": CLIENT_RACE,
         },
         minimum=800,
         timeout=400,

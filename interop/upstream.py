@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+import kombu
+
 from interop.harness import Broker
 
 CACHE = Path(os.environ.get("AMQPD_INTEROP_CACHE") or Path.home() / ".cache" / "amqpd-interop")
@@ -59,6 +61,8 @@ class Suite:
     requires: tuple[str, ...] = ()
     left_out: Mapping[str, str] = field(default_factory=dict)
     failing: Mapping[str, str] = field(default_factory=dict)
+    leftovers: tuple[str, ...] = ()
+    """Queues that the suite leaves behind and that would disturb its next run on the same broker."""
     needs_http: bool = False
     minimum: int = 1
     """So many tests must pass: a suite that collects nothing proves nothing."""
@@ -143,6 +147,10 @@ def run(suite: Suite, broker: Broker, directory: Path) -> Outcome:
     """Fetch the suite, run it against the broker and say what became of its tests."""
     source = unpack_module(suite, directory) if suite.go_files else unpack_package(suite, directory)
     settings = broker.settings
+    if suite.leftovers:
+        with kombu.Connection(broker.url) as connection:
+            for queue in suite.leftovers:
+                connection.default_channel.queue_delete(queue)
     for edit in suite.edits:
         change(source / edit.path, edit, settings)
     env = os.environ | {name: fill(value, settings) for name, value in suite.env.items()}

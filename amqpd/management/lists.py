@@ -187,7 +187,7 @@ async def send(request: web.Request, head: str, items: Iterator[Item], tail: str
     await response.prepare(request)
     before = head
     # Who asked may go before all is said; the server sees to that when it ends the response.
-    with suppress(ConnectionResetError):
+    with suppress(ConnectionError):
         while some := list(islice(items, SLICE)):
             text = ",".join(encode(pick(item, paths) if paths else item) for item in some)
             await response.write((before + text).encode("ascii"))

@@ -292,7 +292,9 @@ class Channel:
 
     def consumer_cancelled(self, consumer: Consumer) -> None:
         """The broker has taken the consumer off its queue; the client is told if it understands that."""
-        self.consumers.pop(consumer.tag, None)
+        if self.consumers.get(consumer.tag) is not consumer:
+            return
+        del self.consumers[consumer.tag]
         if self.session.capable("consumer_cancel_notify"):
             self.session.send_method(
                 self.number, methods.build(commands.Basic.Cancel, consumer_tag=consumer.tag, nowait=True)

@@ -11,12 +11,13 @@ import asyncio
 import sys
 import time
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from tests.abuse.kinds import KINDS, conversation
 from tests.abuse.run import CONCURRENCY, DEADLINE, AbuseRun
 from tests.abuse.talk import Talk
-from tests.support.broker import BrokerProcess
+from tests.support.broker import BrokerProcess, leave_on_sigterm
 from tests.support.rabbitmq import RabbitProcess
 
 CONFIG = ("handshake_timeout = 2000",)
@@ -60,7 +61,7 @@ def _abuse(run: AbuseRun, arguments: argparse.Namespace) -> int:
 def main() -> int:
     """Run, print the table, and say what was wrong."""
     arguments = _arguments()
-    options = {"only": arguments.kind, "concurrency": arguments.concurrency}
+    options: dict[str, Any] = {"only": arguments.kind, "concurrency": arguments.concurrency}
     if arguments.against:
         if arguments.replay is not None:
             return _replay(arguments.against, arguments)
@@ -72,7 +73,7 @@ def main() -> int:
             print(broker.log()[-3000:])
             return status
         save_to = Path(broker.directory) / "faults"
-        own = {"pid": broker.pid, "read_log": broker.log, "save_to": save_to}
+        own: dict[str, Any] = {"pid": broker.pid, "read_log": broker.log, "save_to": save_to}
         status = _abuse(AbuseRun(broker.url, arguments.seed, **own, **options), arguments)
         if status:
             broker.keep()
@@ -81,4 +82,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    leave_on_sigterm()
     sys.exit(main())

@@ -614,7 +614,14 @@ def _field(chance: random.Random, depth: int = 0) -> tuple[bytes, bytes]:
 @kind(4)
 def random_tables(chance: random.Random, number: int) -> Conversation:
     name = b"abuse.%d" % number
-    known = (b"x-max-length", b"x-message-ttl", b"x-expires", b"x-max-priority", b"x-overflow", b"x-queue-type")
+    known: tuple[bytes, ...] = (
+        b"x-max-length",
+        b"x-message-ttl",
+        b"x-expires",
+        b"x-max-priority",
+        b"x-overflow",
+        b"x-queue-type",
+    )
     known += (b"x-dead-letter-exchange", b"x-dead-letter-routing-key", b"x-max-length-bytes", b"alternate-exchange")
     keys = [chance.choice((*known, b"k", b"\xff", b"x-match", b"CC", b"BCC")) for _ in range(chance.randint(1, 6))]
     values = table(*((key, *_field(chance)) for key in keys))

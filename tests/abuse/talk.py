@@ -187,7 +187,7 @@ class Talk:
 
     def _method(self, channel: int, data: bytes) -> None:
         """A method frame: it must be known, on an open channel, not inside a content, not after the end."""
-        kind = commands.INDEX_MAPPING.get(int.from_bytes(data[7:11], "big"))
+        kind: type[base.Frame] | None = commands.INDEX_MAPPING.get(int.from_bytes(data[7:11], "big"))
         if kind is None:
             raise _Misbehaviour(f"an unknown method: {data[:80]!r}")
         if self._over and not (kind is commands.Connection.CloseOk and self.outcome.final != "normal"):

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tests.crash.run import CrashRun
-from tests.support.broker import BrokerProcess
+from tests.support.broker import BrokerProcess, leave_on_sigterm
 from tests.support.rabbitmq import RabbitProcess
 
 
@@ -38,4 +38,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    leave_on_sigterm()
     sys.exit(main())

@@ -126,7 +126,7 @@ class CrashRun:
         with RawClient.connected(self.broker.url) as client:
             client.open_channel()
             for queue in QUEUES:
-                there = client.declare_queue(queue, passive=True).message_count
+                there = client.declare_queue(queue, passive=True).message_count or 0
                 owed, possible = len(self.ledger.owed(queue)), self.ledger.possible(queue)
                 self.figures.recovered += there
                 if not owed <= there <= possible:
@@ -147,7 +147,7 @@ class CrashRun:
         with RawClient.connected(self.broker.url) as client:
             client.open_channel()
             for queue in QUEUES:
-                left = client.declare_queue(queue, passive=True).message_count
+                left = client.declare_queue(queue, passive=True).message_count or 0
                 stream = Stream(queue, puts_back=False)
                 tag = client.consume(queue, f"drain.{queue}") if left else ""
                 while left:
@@ -174,7 +174,7 @@ class CrashRun:
         with RawClient.connected(self.broker.url) as client:
             client.open_channel()
             for queue in QUEUES:
-                there = client.declare_queue(queue, passive=True).message_count
+                there = client.declare_queue(queue, passive=True).message_count or 0
                 if there:
                     self.ledger.fault(f"{queue}: {there} messages that were acknowledged before a clean stop")
             client.close()

@@ -221,3 +221,9 @@ def test_server_named_queues_and_the_last_declared(client: Client) -> None:
     client.method(1, C.Queue.Bind, queue="", exchange="amq.direct", routing_key="")
     client.publish("amq.direct", name)
     assert client.method(1, C.Queue.Purge, queue="")[0].message_count == 1
+
+
+def test_who_deletes_a_queue_it_consumes_from_hears_of_that_first(client: Client) -> None:
+    client.consume("q")
+    frames = client.method(1, C.Queue.Delete, queue="q")
+    assert [type(item) for item in frames] == [C.Queue.DeleteOk, C.Basic.Cancel]

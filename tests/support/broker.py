@@ -35,6 +35,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def leave_on_sigterm() -> None:
+    """Make SIGTERM leave the interpreter in good order, so that brokers are ended: for programs, not for pytest."""
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+
+
 class BrokerError(Exception):
     """The broker did not start, or ended when it should not have."""
 

@@ -262,7 +262,7 @@ class RawClient:
         if method[3] == 50:
             returned = frame.unmarshal(pack_frame(METHOD, channel, method))[2]
             assert isinstance(returned, commands.Basic.Return)
-            exchange, key = returned.exchange.encode(), returned.routing_key.encode()
+            exchange, key = (returned.exchange or "").encode(), (returned.routing_key or "").encode()
             return Content(channel, "return", b"", 0, False, exchange, key, head, body)
         at, tag = 4, b""
         if method[3] == 60:
@@ -290,11 +290,12 @@ class RawClient:
             if isinstance(event, ChannelMethod):
                 if isinstance(event.method, commands.Connection.Close):
                     self.send_method(commands.Connection.CloseOk())
-                    raise Closed(event.method.reply_code, event.method.reply_text)
+                    raise Closed(event.method.reply_code or 0, event.method.reply_text)
                 if isinstance(event.method, commands.Channel.Close):
                     self.send_method(commands.Channel.CloseOk(), event.channel)
                     self._contents.pop(event.channel, None)
-                    raise ChannelClosed(event.channel, event.method.reply_code, event.method.reply_text)
+                    code, text = event.method.reply_code or 0, event.method.reply_text
+                    raise ChannelClosed(event.channel, code, text)
             return event
 
     def expect(self, kind: type[MethodT], channel: int | None = None, timeout: float | None = None) -> MethodT:
@@ -380,7 +381,7 @@ class RawClient:
     def delete_queue(self, name: str, channel: int = 1) -> int:
         """Delete a queue and return how many messages went with it."""
         self.send_method(commands.Queue.Delete(queue=name), channel)
-        return self.expect(commands.Queue.DeleteOk, channel).message_count
+        return self.expect(commands.Queue.DeleteOk, channel).message_count or 0
 
     def qos(self, prefetch: int, channel: int = 1) -> None:
         """Limit the unacknowledged deliveries of consumers that start from now on."""
@@ -431,7 +432,7 @@ class RawClient:
     def consume(self, queue: str, tag: str = "", channel: int = 1, *, no_ack: bool = False, **options: Any) -> str:
         """Start a consumer and return its tag."""
         self.send_method(commands.Basic.Consume(queue=queue, consumer_tag=tag, no_ack=no_ack, **options), channel)
-        return self.expect(commands.Basic.ConsumeOk, channel).consumer_tag
+        return self.expect(commands.Basic.ConsumeOk, channel).consumer_tag or ""
 
     def get(self, queue: str, channel: int = 1, *, no_ack: bool = False) -> Content | None:
         """Fetch one message."""

@@ -25,7 +25,7 @@ from amqpd.core.queues.consumer import Consumer
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import REPLY_TO, REPLY_TO_PREFIX
 from amqpd.core.vhost import VHost
-from amqpd.errors import NotFound, NotImplemented_
+from amqpd.errors import AmqpError, NotFound, NotImplemented_
 from amqpd.wire.tables import Table, encode_table
 
 __all__ = [
@@ -96,6 +96,8 @@ def declare_queue(
         done(declared_reply(broker, vhost, actor, name))
         return
     if name:
+        # Before the look-up: a server-named queue cannot be declared again by its name, even by its owner.
+        check_unreserved("queue", name)
         actor.require(vhost.name, "configure", "queue", name)
     again = lambda: retry(  # noqa: E731
         done,
@@ -119,9 +121,7 @@ def declare_queue(
         done(declared(existing))
         return
     law.check_queue(name, vhost.name, arguments, durable=durable, exclusive=exclusive, auto_delete=auto_delete)
-    if name:
-        check_unreserved("queue", name)
-    else:
+    if not name:
         name = f"amq.gen-{token_urlsafe(16)}"
         actor.require(vhost.name, "configure", "queue", name)
     dead_letter_exchange = arguments.get("x-dead-letter-exchange")
@@ -218,11 +218,11 @@ def remove_queue(broker: Broker, vhost: VHost, queue: Queue, done: Done[int]) ->
     if queue.durable:
         changes.insert(0, Change(False, QueueRow(queue.id, vhost.name, queue.name, queue.auto_delete, b"")))
 
-    def removed() -> int:
-        queue.forgotten()
-        return count
+    def answered(outcome: int | AmqpError) -> None:
+        done(outcome)
+        queue.farewell()
 
-    finish_drops(broker, changes, done, removed)
+    finish_drops(broker, changes, answered, lambda: count)
 
 
 def purge_queue(vhost: VHost, actor: Actor, name: str) -> int:

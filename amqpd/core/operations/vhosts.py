@@ -46,6 +46,6 @@ def delete_vhost(broker: Broker, name: str, done: Done[None]) -> None:
 
     def deleted() -> None:
         for queue in queues:
-            queue.forgotten()
+            queue.farewell()
 
     commit(broker, [Change(False, vhost.row)], done, deleted)

@@ -50,6 +50,7 @@ class Queue:
         "arguments",
         "auto_delete",
         "bindings",
+        "cancelled",
         "durable",
         "epoch",
         "had_consumer",
@@ -95,6 +96,7 @@ class Queue:
         self.returned: list[tuple[int, int, Message]] = []
         self.window: deque[Message] = deque()
         self.rota = Rota()
+        self.cancelled: list[Consumer] = []
         self.unacked = 0
         self.scheduled = False
         self.had_consumer = False
@@ -275,23 +277,26 @@ class Queue:
                 raise PreconditionFailed(f"{queue_resource(self.name, self.vhost)} not empty")
 
     def close(self) -> int:
-        """The queue is gone: consumers are cancelled, messages dropped. How many messages were ready.
+        """The queue is gone: nobody is served any more, messages are dropped. How many messages were ready.
 
-        The journal is to forget it once the catalog has: `forgotten`.
+        `farewell` follows when that has been written and answered.
         """
         self.catch_up()
         count = self.ready
         self.alive = False
         self.epoch += 1
-        for consumer in list(self.rota.members):
-            self.rota.remove(consumer)
-            consumer.channel.consumer_cancelled(consumer)
+        self.cancelled = list(self.rota.members)
+        self.rota = Rota()
         self.returned.clear()
         self.window.clear()
         return count
 
-    def forgotten(self) -> None:
-        """The catalog has forgotten the queue: its journal records are garbage from now on."""
+    def farewell(self) -> None:
+        """The catalog has forgotten the queue, and who deleted it knows: its consumers are told, its records in the
+        journal are garbage from now on."""
+        for consumer in self.cancelled:
+            consumer.channel.consumer_cancelled(consumer)
+        self.cancelled.clear()
         if self.journal is not None:
             self.journal.forget_queue(self.id)
             self.turn.arm()

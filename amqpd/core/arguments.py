@@ -299,6 +299,9 @@ def check_exchange_name(key: str, arguments: Table, resource: str) -> None:
     field = arguments.get(key)
     if field is not None and field.kind != "S":
         raise PreconditionFailed(f"invalid type '{type_name(field)}' for arg '{key}' in {resource}")
+    if field is not None and isinstance(field.value, bytes):
+        # The value names an exchange, and names are UTF-8.
+        raise PreconditionFailed(f"invalid arg '{key}' for {resource}: {printed(field)} is not UTF-8")
 
 
 def check_exchange_equivalent(

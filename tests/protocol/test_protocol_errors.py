@@ -9,6 +9,7 @@ import pytest
 from pamqp import commands
 
 from amqpd.wire import framing, methods
+from amqpd.wire.tables import Field
 from tests.support.world import Client, World
 
 C = commands
@@ -357,6 +358,18 @@ def test_revoked_permissions_count_at_once(world: World, client: Client) -> None
     world.broker.access_changed("guest", "/")
     (close,) = client.publish("", "q")
     assert close.reply_code == 403
+
+
+def test_an_alternate_exchange_whose_name_is_no_text(client: Client) -> None:
+    (close,) = client.method(
+        1,
+        C.Exchange.Declare,
+        exchange="x",
+        exchange_type="fanout",
+        arguments={"alternate-exchange": Field("S", b"\xff")},
+    )
+    assert close.reply_code == 406
+    assert "is not UTF-8" in close.reply_text
 
 
 def test_no_more_channels_than_agreed(world: World) -> None:

@@ -83,6 +83,9 @@ class Plans:
         self.access = access
         self.replies = replies
         self.known: dict[bytes, Plan] = {}
+        self.once: set[bytes] = set()
+        """Arguments that were seen once: a plan is kept from the second time on, so that names which are used once (the
+        queue of one request) push out none and hold nothing."""
 
     def forget(self) -> None:
         """Permissions have changed: nothing that was worked out holds."""
@@ -98,12 +101,20 @@ class Plans:
             return plan
         plan = self.make(exchange_name, key)
         if plan.guard is not UNGUARDED:
-            if len(self.known) >= PLANS_MAX:
-                for old in list(self.known)[: PLANS_MAX // 2]:
-                    del self.known[old]
-            self.known.pop(arguments, None)
-            self.known[arguments] = plan
+            self.remember(arguments, plan)
         return plan
+
+    def remember(self, arguments: bytes, plan: Plan) -> None:
+        if arguments not in self.once:
+            if len(self.once) >= PLANS_MAX:
+                self.once.clear()
+            self.once.add(arguments)
+            return
+        if len(self.known) >= PLANS_MAX:
+            for old in list(self.known)[: PLANS_MAX // 2]:
+                del self.known[old]
+        self.known.pop(arguments, None)
+        self.known[arguments] = plan
 
     def make(self, exchange_name: str, key: str) -> Plan:
         vhost = self.vhost

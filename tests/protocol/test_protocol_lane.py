@@ -81,6 +81,8 @@ def converse(world: World, chunks: list[bytes]) -> tuple[bytes, list[Any]]:
         client.open(number)
     client.declare("q")
     client.declare("d", durable=True)
+    for key in ("q", "d", "q", "d"):
+        client.publish("", key, b"known")
     client.method(1, C.Basic.Qos, prefetch_count=3)
     client.consume("d", "c")
     client.method(2, C.Confirm.Select)
@@ -134,10 +136,11 @@ def test_the_lane_is_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
     client.open()
     client.declare("q")
     client.publish("", "q", b"first")
+    client.publish("", "q", b"second")
     monkeypatch.setattr(Session, "try_lane", watched)
     client.publish("", "q", b"body", headers={"a": 1})
     client.publish("", "q", b"", delivery_mode=2)
     client.consume("q")
-    client.send(methods.encode(1, methods.build(C.Basic.Ack, delivery_tag=3, multiple=True)))
+    client.send(methods.encode(1, methods.build(C.Basic.Ack, delivery_tag=4, multiple=True)))
     assert taken == [True, True, False, True]
     assert world.queue("q").unacked == 0

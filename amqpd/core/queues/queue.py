@@ -296,7 +296,9 @@ class Queue:
         journal are garbage from now on."""
         for consumer in self.cancelled:
             consumer.channel.consumer_cancelled(consumer)
+        # A plan may remember the queue for a while yet; it must not hold a connection with it.
         self.cancelled.clear()
+        self.owner = None
         if self.journal is not None:
             self.journal.forget_queue(self.id)
             self.turn.arm()

@@ -100,7 +100,7 @@ class Broker:
                 journal=self.journal,
             )
             restored.recover(messages.get(queue.id, ()))
-            self.vhosts[queue.vhost].queues[queue.name] = restored
+            self.vhosts[queue.vhost].add_queue(restored)
         for binding in snapshot.bindings:
             vhost = self.vhosts[binding.vhost]
             ends = vhost.queues if binding.destination_kind == "queue" else vhost.exchanges

@@ -99,7 +99,15 @@ class Turn:
         self.arm()
 
     def run(self) -> None:
-        """One turn."""
+        """One turn. Whatever happens in it, another one can come."""
+        try:
+            self.steps()
+        finally:
+            self.armed = False
+            if self.ready or self.resuming or self.flushing or self.confirming:
+                self.arm()
+
+    def steps(self) -> None:
         resuming, self.resuming = self.resuming, []
         for session in resuming:
             session.resume()
@@ -118,6 +126,3 @@ class Turn:
         flushing, self.flushing = self.flushing, []
         for outbox in flushing:
             outbox.flush()
-        self.armed = False
-        if ready or self.resuming or self.flushing or self.confirming:
-            self.arm()

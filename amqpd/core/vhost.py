@@ -35,6 +35,8 @@ class VHost:
         self.name = row.name
         self.exchanges = routing.Exchanges()
         self.queues: dict[str, Queue] = {}
+        self.owned: dict[object, dict[Queue, None]] = {}
+        """Connection -> its exclusive queues."""
         self.plans: dict[str, Plans] = {}
         self.pending: dict[tuple[str, str], list[Callable[[], None]]] = {}
         self.alive = True
@@ -80,9 +82,17 @@ class VHost:
         if source.should_auto_delete and source not in orphans:
             orphans.append(source)
 
+    def add_queue(self, queue: Queue) -> None:
+        """The queue exists from now on."""
+        self.queues[queue.name] = queue
+        if queue.owner is not None:
+            self.owned.setdefault(queue.owner, {})[queue] = None
+
     def remove_queue(self, queue: Queue) -> tuple[int, list[Exchange]]:
         """The queue is gone: its ready messages, and the auto-delete exchanges this leaves without bindings."""
         del self.queues[queue.name]
+        if queue.owner is not None:
+            del self.owned[queue.owner][queue]
         orphans: list[Exchange] = []
         for binding in list(queue.bindings):
             self.remove_binding(binding, orphans)

@@ -22,7 +22,7 @@ from amqpd.core.plan import Plans
 from amqpd.core.ports import Authenticator
 from amqpd.core.vhost import VHost
 from amqpd.errors import AmqpError, ChannelErrorHard, ConnectionForced, InternalError, NotAllowed
-from amqpd.protocol import describe, handshake, publishing
+from amqpd.protocol import complaints, describe, handshake, publishing
 from amqpd.protocol.channel import Channel, Content
 from amqpd.protocol.heartbeat import Heartbeat
 from amqpd.protocol.methods import CHANNEL_METHODS, CONNECTION_METHODS
@@ -37,7 +37,6 @@ from amqpd.wire.tables import Table
 __all__ = ["Session"]
 
 log = logging.getLogger("amqpd.connection")
-channel_log = logging.getLogger("amqpd.channel")
 
 ALLOWANCE = 2000
 """Work units that one `receive` may spend before the others have their turn: one per frame or enqueue."""
@@ -382,26 +381,10 @@ class Session:
         if not self.running:
             handshake.failed(self, error, ids)
         elif channel is None or error.hard:
-            where = channel.number if channel is not None else 0
-            log.error(
-                "Error on AMQP connection %s (vhost: '%s', user: '%s', state: %s), channel %d:\n%s",
-                self.name,
-                self.vhost_name,
-                self.user,
-                self.state.value,
-                where,
-                explain(error, ids, "connection"),
-            )
+            complaints.connection_error(self, channel.number if channel is not None else 0, error, ids)
             self.close(error.code, error.reply_text, ids)
         else:
-            channel_log.error(
-                "Channel error on connection %s (vhost: '%s', user: '%s'), channel %d:\n%s",
-                self.name,
-                self.vhost_name,
-                self.user,
-                channel.number,
-                explain(error, ids, "channel"),
-            )
+            complaints.channel_error(channel, error, ids)
             channel.state = ChannelState.CLOSING
             channel.close()
             close = methods.build(
@@ -508,14 +491,6 @@ class Session:
     def channels_info(self) -> list[dict[str, object]]:
         """Its channels as the management API shows them."""
         return [describe.channel(channel) for channel in self.channels.values()]
-
-
-def explain(error: AmqpError, ids: tuple[int, int], scope: str) -> str:
-    """RabbitMQ's log text of an error."""
-    constant = error.constant.lower()
-    if ids == (0, 0):
-        return f"a {scope} exception {constant}: {error.explanation}"
-    return f"operation {methods.name(ids)} caused a {scope} exception {constant}: {error.explanation}"
 
 
 CLOSE = b"\x00\x0a\x00\x32"

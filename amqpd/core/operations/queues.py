@@ -169,7 +169,7 @@ def create_queue(
     )
 
     def created() -> DeclaredQueue:
-        vhost.queues[name] = queue
+        vhost.add_queue(queue)
         return DeclaredQueue(name, 0, 0)
 
     if durable:
@@ -247,5 +247,6 @@ def cancel_consumer(broker: Broker, vhost: VHost, consumer: Consumer) -> None:
 
 def close_connection(broker: Broker, vhost: VHost, connection: object) -> None:
     """The connection goes: its exclusive queues go first."""
-    for queue in [queue for queue in vhost.queues.values() if queue.owner is connection]:
+    for queue in list(vhost.owned.get(connection, ())):
         remove_queue(broker, vhost, queue, lambda _: None)
+    vhost.owned.pop(connection, None)

@@ -164,8 +164,8 @@ class Channel:
         if payload[:4] == CLOSE_OK:
             self.session.channel_gone(self)
         elif payload[:4] == CLOSE:
+            # Both closes have crossed: the client's answer to ours is still to come.
             self.session.send_method(self.number, methods.build(commands.Channel.CloseOk))
-            self.session.channel_gone(self)
 
     # -------------------------------------------------------------------------------------------- waiting
 

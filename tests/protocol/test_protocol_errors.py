@@ -282,6 +282,14 @@ def test_frames_after_a_channel_error_are_dropped_until_close_ok(client: Client)
     client.open(1)
 
 
+def test_closes_that_cross(client: Client) -> None:
+    client.publish("nope", "k")
+    (answer,) = client.method(1, C.Channel.Close, reply_code=200, reply_text="", class_id=0, method_id=0)
+    assert isinstance(answer, C.Channel.CloseOk)
+    assert client.method(1, C.Channel.CloseOk) == []
+    client.open(1)
+
+
 def test_a_consumer_tag_twice_is_not_allowed(client: Client) -> None:
     client.declare("q")
     client.consume("q", "t")

@@ -31,7 +31,7 @@ def found(**environ: str) -> list[tuple[str, str, str]]:
         ("RABBITMQ_NODE_PORT", "5673", "listeners.tcp.default", "5673"),
         ("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1", "listeners.tcp.default", "127.0.0.1:5672"),
         ("RABBITMQ_LOG_BASE", "/var/log/rabbitmq", "log.dir", "/var/log/rabbitmq"),
-        ("RABBITMQ_LOGS", "/tmp/x.log", "log.file", "/tmp/x.log"),
+        ("RABBITMQ_LOGS", "/var/log/x.log", "log.file", "/var/log/x.log"),
         ("RABBITMQ_MNESIA_DIR", "/m/rabbit", "data_dir", "/m/rabbit/amqpd"),
         ("RABBITMQ_MNESIA_BASE", "/m/", "data_dir", "/m/amqpd"),
         ("RABBITMQ_DATA_DIR", "/var/lib/rabbitmq", "data_dir", "/var/lib/rabbitmq/amqpd"),

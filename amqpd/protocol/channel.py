@@ -88,9 +88,6 @@ class Channel:
         self.transaction: Transaction | None = None
         self.cost = 0
         """Work units of what the lane took last."""
-        # Counted
-        self.published = 0
-        self.settled = 0
 
     # ------------------------------------------------------------------------------------------ frames in
 
@@ -266,7 +263,6 @@ class Channel:
         """The client has acked, or rejected for good."""
         for delivery in deliveries:
             delivery[1].settle(delivery)
-        self.settled += len(deliveries)
         self.give_room(deliveries)
 
     def requeue(self, deliveries: list[Delivery]) -> None:

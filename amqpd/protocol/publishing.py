@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from amqpd.core.message import SLICE_MAX
 from amqpd.core.plan import Plan, Target, durable_ids
-from amqpd.core.queues.reply import REPLY_TO
 from amqpd.errors import AmqpError, NoRoute, NotImplemented_, PreconditionFailed
 from amqpd.wire import framing, outgoing, properties
 
@@ -26,7 +25,6 @@ __all__ = ["deliver", "express", "publish"]
 MANDATORY = 1
 """The bit in the last octet of basic.publish."""
 
-DIRECT_REPLY = REPLY_TO.encode()
 BODY_LIMIT = 512 << 20
 
 
@@ -57,7 +55,6 @@ def express(channel: Channel, data: bytes, start: int, method_end: int, header_e
     confirms = channel.confirms
     if confirms is not None:
         confirms.accepted(commit)
-    channel.published += 1
     channel.cost = len(targets) + 1
     return True
 
@@ -151,4 +148,3 @@ def deliver(
         outbox.send_content(content, origin, channel.number, channel.session.frame_max)
     if channel.confirms is not None:
         channel.confirms.accepted(commit)
-    channel.published += 1

@@ -95,6 +95,7 @@ def apply_settings(settings: Settings, target: SessionSettings) -> None:
     target.max_message_size = settings.integer("max_message_size")
     target.max_connections = settings.limit("max_connections")
     target.consumer_max_per_channel = settings.limit("consumer_max_per_channel")
+    target.qos_update_existing_consumers = settings.flag("qos.update_existing_consumers")
     target.server_properties = server_properties(settings)
 
 

@@ -25,13 +25,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A running broker, shared by the tests of one file. Its log may hold no traceback when they are through."""
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A running broker, shared by the tests of one file, which may add to its configuration by `BROKER_CONFIG`.
+
+    Its log may hold no traceback when they are through.
+    """
     elsewhere = external()
     if elsewhere is not None:
         yield elsewhere
         return
-    own = OwnBroker(tmp_path_factory.mktemp("broker"))
+    own = OwnBroker(tmp_path_factory.mktemp("broker"), getattr(request.module, "BROKER_CONFIG", ""))
     try:
         yield own
         own.stop()
@@ -41,9 +44,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 
 
 @pytest.fixture
-def own_broker(tmp_path: Path) -> Iterator[OwnBroker]:
-    """A broker of this test's own, which it may stop, kill and start again."""
-    own = OwnBroker(tmp_path)
+def own_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OwnBroker]:
+    """A broker of this test's own, which it may stop, kill and start again; its parameter adds to the configuration."""
+    own = OwnBroker(tmp_path, getattr(request, "param", ""))
     try:
         yield own
         assert CRASHED not in own.log(), own.log()

@@ -9,11 +9,36 @@ from __future__ import annotations
 from interop.upstream import Edit, Suite
 
 TLS = "needs a TLS listener with the suite's own certificates"
+CONTAINER = "runs rabbitmqctl in a container that the suite starts"
+NO_BROKER = "exercises the client alone"
 LATER = "message TTL, dead-lettering and queue priorities are accepted as declarations and have no effect yet"
 SLOW_CLIENT = "waits for timers of the client; the broker does the same as in its siblings"
 CLIENT_RACE = "closes the connection itself while its reader sees the end: either may win, against RabbitMQ too"
 
+POINTED = """
 
+@pytest.fixture(scope="session")
+def rabbitmq_container():
+    from types import SimpleNamespace
+
+    return SimpleNamespace(host="{host}", ports={"5672/tcp": {port}, "5671/tcp": 1})
+
+
+@pytest.fixture(scope="session")
+def amqp_direct_url():
+    return URL("amqp://{user}:{password}@{host}:{port}//")
+"""
+"""Instead of the fixtures that start a container."""
+
+AIOMISC = (
+    "aiomisc==18.0.37",
+    "aiomisc-pytest==2.0.0",
+    "aiothreads==1.1.4",
+    "colorlog==6.12.0",
+    "logging-journald==0.6.12",
+    "shortuuid==1.0.13",
+    "timeout-decorator==0.5.0",
+)
 REQUESTS = (
     "requests==2.34.2",
     "urllib3==2.8.0",
@@ -121,6 +146,43 @@ SUITES = (
         needs_http=True,
         minimum=40,
         timeout=120,
+    ),
+    Suite(
+        name="aiormq",
+        package="aiormq",
+        version="7.2.4",
+        arguments=("tests", "--timeout=30"),
+        edits=(Edit("tests/conftest.py", new=POINTED),),
+        requires=AIOMISC,
+        left_out={
+            "*amqps*": TLS,
+            "*::test_ssl_verification_fails_without_trusted_ca": TLS,
+            "*::test_ssl_context": TLS,
+            "*::test_closing_waiter_cancelled_before_connection_loss*": SLOW_CLIENT,
+            "*::test_closing_waiter_cancellation*connection-True*": CLIENT_RACE,
+            "*::test_connection_close_during_publish_drain*": CLIENT_RACE,
+        },
+        minimum=500,
+        timeout=240,
+    ),
+    Suite(
+        name="aio-pika",
+        package="aio-pika",
+        version="10.2.1",
+        arguments=("tests", "--ignore=tests/test_amqps.py", "--timeout=30", "-o", "log_cli=false"),
+        env={"DOCKER_HOST": "tcp://{host}:{port}"},
+        edits=(Edit("tests/conftest.py", new=POINTED),),
+        requires=AIOMISC,
+        left_out={
+            "tests/test_robust_recovery.py::*": CONTAINER,
+            "tests/test_pool.py::*": NO_BROKER,
+            "tests/test_memory_leak.py::*": NO_BROKER,
+            "*::test_channel_reconnect_stairway*": SLOW_CLIENT,
+            "*::test_connection_stuck_reconnect": SLOW_CLIENT,
+            "*::test_create_channels_during_reconnect": CLIENT_RACE,
+        },
+        minimum=800,
+        timeout=400,
     ),
     Suite(
         name="amqp091-go",

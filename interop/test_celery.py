@@ -170,6 +170,32 @@ def test_countdown(app: Celery) -> None:
     assert all(get(result) >= sent + 1.9 for result in later)
 
 
+@pytest.mark.parametrize("pool", ["solo", "prefork"])
+@pytest.mark.parametrize(
+    "own_broker",
+    [
+        pytest.param("product.version = 3.13.7\n", id="by a shared prefetch"),
+        pytest.param("qos.update_existing_consumers = true\n", id="by its own prefetch"),
+    ],
+    indirect=True,
+)
+def test_other_tasks_run_while_some_wait_for_their_time(
+    own_broker: OwnBroker, unique: str, tmp_path: Path, pool: str
+) -> None:
+    """The worker raises its prefetch count by each task that it holds: over basic.qos global to a broker that announces
+    itself as RabbitMQ 3, not global to one that is RabbitMQ 4, where the setting makes it count."""
+    worker = Worker(own_broker, unique, tmp_path, pool)
+    try:
+        worker.start()
+        with application(own_broker, unique) as app:
+            later = [app.tasks["now"].apply_async(countdown=5) for _ in range(5)]
+            meanwhile = get(app.tasks["now"].delay())
+            assert all(get(result) > meanwhile for result in later)
+        worker.stop()
+    finally:
+        worker.kill()
+
+
 def test_ping_and_inspection(app: Celery, worker: Worker) -> None:
     assert app.control.inspect([worker.hostname], timeout=5).ping() == {worker.hostname: {"ok": "pong"}}
     registered = app.control.inspect([worker.hostname], timeout=5).registered()

@@ -264,6 +264,15 @@ KEYS: tuple[Key, ...] = (
         reloadable=True,
     ),
     Key(
+        "qos.update_existing_consumers",
+        Flag(),
+        "false",
+        "Let a prefetch count (basic.qos, not global) also hold for the consumers that the channel has. RabbitMQ gives "
+        "it to later consumers only. Celery needs it for tasks with a countdown or an ETA.",
+        LIMITS,
+        reloadable=True,
+    ),
+    Key(
         "max_connections",
         Integer(0, OCTETS_4, infinity=True),
         "infinity",

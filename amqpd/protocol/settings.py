@@ -25,4 +25,5 @@ class SessionSettings:
     max_message_size: int = 16 << 20
     max_connections: int | None = None
     consumer_max_per_channel: int | None = None
+    qos_update_existing_consumers: bool = False
     server_properties: Table = field(default_factory=dict)

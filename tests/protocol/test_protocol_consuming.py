@@ -55,6 +55,27 @@ def test_a_global_prefetch_is_shared(client: Client) -> None:
     assert client.method(1, C.Basic.Qos, prefetch_count=0, global_=True)
 
 
+def test_a_prefetch_is_for_later_consumers(client: Client) -> None:
+    """RabbitMQ's reading of basic.qos without global."""
+    fill(client, 5)
+    client.method(1, C.Basic.Qos, prefetch_count=1)
+    client.consume("q")
+    assert not deliveries(client.method(1, C.Basic.Qos, prefetch_count=3))
+
+
+def test_a_prefetch_for_the_consumers_that_are_there(world: World, client: Client) -> None:
+    """With qos.update_existing_consumers: more at once, fewer as soon as enough is settled, 0 for no limit."""
+    world.settings.qos_update_existing_consumers = True
+    fill(client, 20)
+    client.method(1, C.Basic.Qos, prefetch_count=1)
+    assert len(deliveries(client.consume("q"))) == 1
+    assert len(deliveries(client.method(1, C.Basic.Qos, prefetch_count=4))) == 3
+    assert not deliveries(client.method(1, C.Basic.Qos, prefetch_count=2))
+    assert not deliveries(client.method(1, C.Basic.Ack, delivery_tag=2, multiple=True))
+    assert len(deliveries(client.method(1, C.Basic.Ack, delivery_tag=3))) == 1
+    assert len(deliveries(client.method(1, C.Basic.Qos, prefetch_count=0))) == 15
+
+
 def test_without_ack_nothing_is_held_back(world: World, client: Client) -> None:
     fill(client, 5)
     client.method(1, C.Basic.Qos, prefetch_count=1)

@@ -80,9 +80,20 @@ class Consumer:
         self.no_ack = no_ack
         self.exclusive = exclusive
         self.prefetch = prefetch
-        self.credit = prefetch if prefetch and not no_ack else UNLIMITED
+        self.credit = UNLIMITED if no_ack else limit(prefetch)
         self.priority = priority
         self.arguments = arguments
         self.parked = False
         self.delivered = 0
         self.deliver: Deliver
+
+    def change_prefetch(self, prefetch: int) -> None:
+        """Another prefetch count from now on; what is delivered already counts, so the credit may become negative."""
+        if not self.no_ack:
+            self.credit += limit(prefetch) - limit(self.prefetch)
+        self.prefetch = prefetch
+
+
+def limit(prefetch: int) -> int:
+    """How many unsettled deliveries a prefetch count allows."""
+    return prefetch or UNLIMITED

@@ -34,7 +34,11 @@ __all__ = [
 
 
 def basic_qos(channel: Channel, method: Any) -> None:
-    """A prefetch count, for consumers started from now on or, global, shared by all of the channel."""
+    """A prefetch count, for consumers started from now on or, global, shared by all of the channel.
+
+    With `qos.update_existing_consumers` the count is also that of the consumers that the channel has: what the AMQP
+    specification says, and what Celery expects of a broker that announces RabbitMQ 4 (tasks with a countdown).
+    """
     if method.prefetch_size:
         raise NotImplemented_(f"prefetch_size!=0 ({method.prefetch_size})")
     if method.global_:
@@ -42,6 +46,10 @@ def basic_qos(channel: Channel, method: Any) -> None:
         channel.unpark_consumers()
     else:
         channel.prefetch = method.prefetch_count
+        if channel.session.settings.qos_update_existing_consumers:
+            for consumer in channel.consumers.values():
+                consumer.change_prefetch(method.prefetch_count)
+            channel.unpark_consumers()
     channel.session.send_method(channel.number, methods.build(commands.Basic.QosOk))
 
 

@@ -182,7 +182,7 @@ SUITES = (
             "*::test_create_channels_during_reconnect": CLIENT_RACE,
         },
         minimum=800,
-        timeout=400,
+        timeout=900,
     ),
     Suite(
         name="amqp091-go",

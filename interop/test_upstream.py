@@ -15,7 +15,7 @@ BROKER_CONFIG = "max_message_size = 128MiB\n"
 """As in RabbitMQ 3, which the suites were written for: some publish 20 MB. RabbitMQ 4 takes 16 MiB."""
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
 def test_upstream(suite: Suite, broker: Broker, tmp_path: Path) -> None:
     """Everything in the suite passes but what its tables list, and what they list as failing fails."""

@@ -134,11 +134,15 @@ class Broker:
         """A new message for these queues; the commit to wait for when it is to survive in any of them (`durable`)."""
         self.sequence = sequence = self.sequence + 2
         message: Message = (sequence | persistent, routing, content, origin, 0)
+        return self.accept([message], targets, durable if persistent else ())
+
+    def accept(self, messages: list[Message], targets: Sequence[Target], durable: Sequence[int]) -> Commit | None:
+        """Messages that have their ids, all alike but in content, enter these queues and the log of the `durable`."""
         for target in targets:
-            target.publish(message)
-        if persistent and durable:
+            target.publish(messages)
+        if durable:
             self.turn.arm()
-            return self.journal.enqueue(message, durable)
+            return self.journal.enqueue(messages, durable)
         return None
 
     # ---------------------------------------------------------------------------------------- revocation

@@ -49,11 +49,12 @@ class Journal(Protocol):
     The same tuple may be enqueued once, to all of its durable queues. Message ids ascend from one enqueue to the next.
     """
 
-    def enqueue(self, message: Message, queues: Sequence[int], priority: int = 0) -> Commit:
-        """The message now lies in these queues (catalog ids)."""
+    def enqueue(self, messages: list[Message], queues: Sequence[int], priority: int = 0) -> Commit:
+        """The messages, which have routing and origin in common, now lie in these queues (catalog ids). The list and
+        the sequence are kept: they must not change afterwards."""
 
-    def settle(self, queue: int, message_id: int) -> None:
-        """The message has been acked, rejected or delivered without ack: it no longer lies in the queue."""
+    def settle(self, queue: int, message_ids: Sequence[int]) -> None:
+        """The messages have been acked, rejected or delivered without ack: they no longer lie in the queue."""
 
     def drop(self, queue: int, message_ids: Sequence[int], reason: int) -> None:
         """The messages left the queue unconsumed: DROP_* below says why."""

@@ -18,12 +18,12 @@ from amqpd.core import operations
 from amqpd.core.message import Message
 from amqpd.core.operations import Done
 from amqpd.core.queues.consumer import UNLIMITED, Consumer, Deliver
-from amqpd.core.queues.ledger import Delivery, Ledger
+from amqpd.core.queues.ledger import Ledger, Run
 from amqpd.core.queues.reply import ReplyTarget
 from amqpd.errors import AmqpError, FrameError, UnexpectedFrame
 from amqpd.protocol.confirms import Confirms
 from amqpd.protocol.states import ChannelState, check_channel
-from amqpd.wire import framing, methods, outgoing
+from amqpd.wire import express, framing, methods, outgoing
 from amqpd.wire.methods import commands
 
 if TYPE_CHECKING:
@@ -228,55 +228,84 @@ class Channel:
         `tag` is the consumer's; None for `consumer` stands for deliveries that need no ack.
         """
         outbox, ledger, frame_max = self.session.outbox, self.ledger, self.session.frame_max
-        pack = outgoing.deliver_packer(self.number, tag)
         number, limit, append = self.number, frame_max or 0xFFFFFFFF, outbox.pieces.append
+        frame_of = outgoing.deliver_packer(number, tag)
         add, skip = ledger.add, ledger.skip
         queue = consumer.queue if consumer is not None else None
 
-        def deliver(message: Message, redelivered: bool, count: int) -> int:
-            delivery_tag = add(queue, consumer, message, count) if queue is not None else skip()
-            append(pack(delivery_tag, redelivered, message[1]))
-            content, origin = message[2], message[3]
-            if origin & 0xFFFF == number and origin >> 16 <= limit and type(content) is bytes:
-                append(content)
-                octets = len(content)
-                outbox.octets += octets
-            else:
-                octets = outbox.send_content(content, origin, number, frame_max)
+        def deliver(messages: list[Message], redelivered: bool, count: int) -> int:
+            delivery_tag = add(queue, consumer, messages, count) if queue is not None else skip(len(messages))
+            octets = rebuilt = 0
+            last_routing = last_origin = None
+            for _, routing, content, origin, _ in messages:
+                if routing is not last_routing:
+                    pack, head, tail = frame_of(routing, redelivered)
+                    last_routing = routing
+                append(pack(head, delivery_tag, tail))
+                delivery_tag += 1
+                if origin is not last_origin:
+                    fits = origin & 0xFFFF == number and origin >> 16 <= limit
+                    last_origin = origin
+                if fits and type(content) is bytes:
+                    append(content)
+                    octets += len(content)
+                else:
+                    rebuilt += outbox.send_content(content, origin, number, frame_max)
+            outbox.octets += octets
             if not outbox.touched:
                 outbox.touch()
-            return octets
+            return octets + rebuilt
 
         return deliver
 
-    def express_ack(self, tag: int, multiple: int) -> bool:
-        """The lane's ack: True when it was taken, False to have the general road look at it."""
-        try:
-            deliveries = self.ledger.take(tag, multiple == 1)
-        except AmqpError:
-            return False
-        self.settle(deliveries)
-        self.cost = len(deliveries)
-        return True
+    def express_settle(self, data: bytes, start: int) -> int:
+        """The lane's ack, and the acks of the following tags behind it: where the next frame starts, 0 to have the
+        general road look at it."""
+        tag, bits, end = express.unpack_ack(data, start + 11)
+        if end != framing.FRAME_END or bits > 1:
+            return 0
+        ledger = self.ledger
+        if bits:
+            upto = start + express.ACK_FRAME
+            try:
+                runs = ledger.take(tag, True)
+            except AmqpError:
+                return 0
+        else:
+            last, upto = express.acks(data, start, tag)
+            spanned = ledger.take_span(tag, last)
+            if spanned is None:
+                upto = start + express.ACK_FRAME
+                try:
+                    runs = ledger.take(tag, False)
+                except AmqpError:
+                    return 0
+            else:
+                runs = spanned
+        self.cost = 1 + self.settle(runs)
+        return upto
 
-    def settle(self, deliveries: list[Delivery]) -> None:
-        """The client has acked, or rejected for good."""
-        for delivery in deliveries:
-            delivery[1].settle(delivery)
-        self.give_room(deliveries)
+    def settle(self, runs: list[Run]) -> int:
+        """The client has acked, or rejected for good; how many deliveries."""
+        count = 0
+        for run in runs:
+            run.queue.settle(run)
+            count += len(run.messages)
+        self.give_room(runs)
+        return count
 
-    def requeue(self, deliveries: list[Delivery]) -> None:
+    def requeue(self, runs: list[Run]) -> None:
         """The deliveries go back to their queues."""
-        for delivery in deliveries:
-            delivery[1].requeue(delivery)
-        self.give_room(deliveries)
+        for run in runs:
+            run.queue.requeue(run)
+        self.give_room(runs)
 
-    def give_room(self, deliveries: list[Delivery]) -> None:
+    def give_room(self, runs: list[Run]) -> None:
         if self.global_prefetch:
             self.unpark_consumers()
             return
-        for delivery in deliveries:
-            consumer = delivery[2]
+        for run in runs:
+            consumer = run.consumer
             if consumer is not None and consumer.parked:
                 consumer.queue.room_again(consumer)
 

@@ -68,9 +68,9 @@ class Confirms:
             self.noted = True
             self.note_turn(self)
 
-    def accepted(self, commit: Commit | None) -> None:
-        """The next publish was taken; it is safe once the commit, if there is one, has come in."""
-        self.last += 1
+    def accepted(self, count: int, commit: Commit | None) -> None:
+        """The next publishes were taken; they are safe once the commit, if there is one, has come in."""
+        self.last += count
         if commit is not None:
             runs = self.runs
             if runs:

@@ -197,7 +197,7 @@ class Session:
                 return
             channel = channels.get(number)
             if channel is not None and channel.lane and kind == framing.METHOD:
-                taken = self.try_lane(channel, data, position, size)
+                taken = self.try_lane(channel, data, position, end)
                 if taken:
                     position = taken
                     allowance -= channel.cost
@@ -214,17 +214,14 @@ class Session:
                 self.defer(data[position:])
                 return
 
-    def try_lane(self, channel: Channel, data: bytes, start: int, size: int) -> int:
-        """The express lane: where the next frame starts if it took this one (and its content), 0 if it declined."""
+    def try_lane(self, channel: Channel, data: bytes, start: int, end: int) -> int:
+        """The express lane: where the next frame starts if it took this one, its content and what else is like it
+        behind them; 0 if it declined."""
         operation = data[start + 7 : start + 11]
         if operation == express.PUBLISH:
-            found = express.publish(data, start, size, channel.number, self.lane_max)
-            if found is not None and publishing.express(channel, data, start + 11, *found):
-                return found[2]
-        elif operation == express.ACK and size == express.ACK_SIZE:
-            tag, bits, end = express.unpack_ack(data, start + 11)
-            if end == framing.FRAME_END and bits < 2 and channel.express_ack(tag, bits):
-                return start + 21
+            return publishing.express(channel, data, start, end)
+        if operation == express.ACK and end - start == express.ACK_FRAME:
+            return channel.express_settle(data, start)
         return 0
 
     def defer(self, rest: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The lane in: a whole publish, or an ack, recognised by its fixed bytes without making an object of it.
+"""The lane in: a whole publish, or acks, recognised by their fixed bytes without making objects of them.
 
 A lane function looks at the bytes and either says where everything lies or declines; it never decides. Whatever is odd
 (split body, interleaved frame, wrong class, incomplete content, unusual size) is declined and takes the general road
@@ -9,41 +9,62 @@ from __future__ import annotations
 
 from struct import Struct
 
-__all__ = ["ACK", "ACK_SIZE", "PUBLISH", "publish", "unpack_ack"]
+__all__ = ["ACK", "ACK_FRAME", "PUBLISH", "acks", "content", "unpack_ack"]
 
 PUBLISH = b"\x00\x3c\x00\x28"
 ACK = b"\x00\x3c\x00\x50"
 
-ACK_SIZE = 13
-"""Payload of basic.ack: ids, delivery tag, one octet of bits."""
+ACK_FRAME = 21
+"""Octets of basic.ack: frame head, ids, delivery tag, one octet of bits, frame end."""
+
+ACKS_MAX = 1024
+"""Acks that are looked at together."""
 
 unpack_ack = Struct(">QBB").unpack_from
 """Delivery tag, bits and frame-end, from 11 octets behind the frame's start."""
 
-unpack_frames = Struct(">BBHIHHQ").unpack_from
-unpack_body = Struct(">BBHI").unpack_from
+unpack_acks = Struct(">11sQBB").iter_unpack
+
+unpack_header = Struct(">BHIHHQ").unpack_from
+unpack_body = Struct(">BHI").unpack_from
 
 
-def publish(data: bytes, start: int, size: int, number: int, limit: int) -> tuple[int, int, int] | None:
-    """Is a whole publish at `start`: method (`size` octets of payload), header and one body frame, or no body?
+def content(data: bytes, start: int, number: int, limit: int) -> tuple[int, int, int] | None:
+    """Is a whole content at `start`, a header frame and one body frame, or none for an empty body?
 
-    `number` is its channel, `limit` the largest body that needs no closer look. Returns the end of the method frame,
-    the end of the header frame and the end of the content; None declines.
+    `number` is its channel, `limit` the largest payload that needs no closer look. Returns the end of the header frame,
+    the end of the content and the body's size; None declines.
     """
-    method_end = start + size + 8
     length = len(data)
-    if length < method_end + 21:
+    if length < start + 22:
         return None
-    end, kind, channel, header_size, class_id, _, body_size = unpack_frames(data, method_end - 1)
-    header_end = method_end + header_size + 8
-    if end != 0xCE or kind != 2 or channel != number or class_id != 60 or header_size < 14 or length < header_end:
+    kind, channel, header_size, class_id, _, body_size = unpack_header(data, start)
+    header_end = start + header_size + 8
+    if kind != 2 or channel != number or class_id != 60 or not 14 <= header_size <= limit or length < header_end:
+        return None
+    if data[header_end - 1] != 0xCE:
         return None
     if body_size == 0:
-        return (method_end, header_end, header_end) if data[header_end - 1] == 0xCE and header_size <= limit else None
+        return header_end, header_end, 0
     content_end = header_end + body_size + 8
-    if body_size > limit or header_size > limit or length < content_end or data[content_end - 1] != 0xCE:
+    if body_size > limit or length < content_end or data[content_end - 1] != 0xCE:
         return None
-    end, kind, channel, size = unpack_body(data, header_end - 1)
-    if end != 0xCE or kind != 3 or channel != number or size != body_size:
+    if unpack_body(data, header_end) != (3, number, body_size):
         return None
-    return method_end, header_end, content_end
+    return header_end, content_end, body_size
+
+
+def acks(data: bytes, start: int, tag: int) -> tuple[int, int]:
+    """The ack of one tag at `start` and those of the tags that follow it, as far as their frames lie end to end: the
+    last tag, and where the next frame starts."""
+    position = start + ACK_FRAME
+    if not data.startswith(data[start : start + 11], position):
+        return tag, position
+    head = data[start : start + 11]
+    count = min((len(data) - position) // ACK_FRAME, ACKS_MAX)
+    for same, following, bits, end in unpack_acks(memoryview(data)[position : position + count * ACK_FRAME]):
+        if same != head or following != tag + 1 or bits or end != 0xCE:
+            break
+        tag = following
+        position += ACK_FRAME
+    return tag, position

@@ -8,6 +8,7 @@ as frame_max asks.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from struct import Struct
 from typing import TypeAlias
 
@@ -34,16 +35,31 @@ def shortstr(text: str) -> bytes:
     return bytes((len(data),)) + data
 
 
-def deliver_packer(number: int, consumer_tag: str) -> Callable[[int, bool, bytes], bytes]:
-    """basic.deliver for one consumer, compiled once: (delivery tag, redelivered, routing) -> the method frame."""
+Packer: TypeAlias = Callable[[bytes, int, bytes], bytes]
+
+FramesOf: TypeAlias = Callable[[bytes, bool], tuple[Packer, bytes, bytes]]
+
+
+@lru_cache(maxsize=1024)
+def packer(head: int, tail: int) -> Packer:
+    """Puts a delivery tag between so many octets and so many."""
+    return Struct(f">{head}sQ{tail}s").pack
+
+
+def deliver_packer(number: int, consumer_tag: str) -> FramesOf:
+    """basic.deliver for one consumer: (routing, redelivered) -> pack, head, tail; a frame is `pack(head, tag, tail)`.
+
+    So all that a run of messages has in common is put together once.
+    """
     prefix = BASIC_DELIVER + shortstr(consumer_tag)
-    pack = Struct(f">BHI{len(prefix)}sQB").pack
     fixed = len(prefix) + 9
 
-    def deliver(tag: int, redelivered: bool, routing: bytes) -> bytes:
-        return b"%b%b\xce" % (pack(1, number, fixed + len(routing), prefix, tag, redelivered), routing)
+    def frames_of(routing: bytes, redelivered: bool) -> tuple[Packer, bytes, bytes]:
+        head = pack_head(1, number, fixed + len(routing)) + prefix
+        tail = b"%c%b\xce" % (redelivered, routing)
+        return packer(len(head), len(tail)), head, tail
 
-    return deliver
+    return frames_of
 
 
 def get_ok(number: int, tag: int, redelivered: bool, routing: bytes, ready: int) -> bytes:

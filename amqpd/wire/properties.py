@@ -386,5 +386,5 @@ def _encode_property(name: str, domain: str, value: Any) -> bytes:
         raise PropertyError(f"{{not_int,{name}}}")
     try:
         return _NUMBERS[domain].pack(value)
-    except StructError:
+    except (StructError, ValueError):  # PyPy: ValueError
         raise PropertyError(f"{name} is out of range") from None

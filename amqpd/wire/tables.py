@@ -257,7 +257,7 @@ def _encode(table: Table, ordered: bool) -> bytes:
     parts: list[bytes] = []
     try:
         _encode_fields(table, parts, ordered, 1)
-    except (StructError, OverflowError) as error:
+    except (StructError, OverflowError, ValueError) as error:  # PyPy: ValueError
         raise TableError(str(error)) from error
     return b"".join(parts)
 

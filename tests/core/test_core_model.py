@@ -205,11 +205,12 @@ class BrokerMachine(RuleBasedStateMachine):
     @invariant()
     def the_log_says_the_same(self) -> None:
         live: dict[str, list[int]] = {}
-        unacked = [entry for entry in self.client.session.channels[2].ledger.entries if entry is not None]
+        ledger = self.client.session.channels[2].ledger
+        unacked = ledger.runs[ledger.start :]
         for queue in self.world.broker.vhosts["/"].queues.values():
             if queue.durable:
                 ids = [message[0] for message in queue.window] + [message_id for message_id, _, _ in queue.returned]
-                ids += [entry[3][0] for entry in unacked if entry[1] is queue]
+                ids += [message[0] for run in unacked if run.queue is queue for message in run.messages]
                 live[queue.name] = sorted(message_id for message_id in ids if message_id & PERSISTENT)
         assert self.world.folded() == live
 

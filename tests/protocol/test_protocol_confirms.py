@@ -79,7 +79,7 @@ def test_nothing_is_acked_before_all_its_commits(steps: Sequence[tuple[str, list
             if len(commits) > 1:
                 publisher.confirms.accepted_by(commits)
             else:
-                publisher.confirms.accepted(commits[0] if commits else None)
+                publisher.confirms.accepted(1, commits[0] if commits else None)
         elif what == "refuse":
             number += 1
             refused.add(number)

@@ -74,6 +74,22 @@ def others(draw: st.DrawFn) -> bytes:
     return methods.encode(number, method)
 
 
+@st.composite
+def runs(draw: st.DrawFn) -> bytes:
+    """What the lane takes at a stroke: publishes that are alike, or nearly, and acks of tags that follow each other."""
+    number = draw(st.sampled_from([1, 2]))
+    if draw(st.booleans()):
+        first, count = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+        tags = [*range(first, first + count), *draw(st.lists(st.integers(0, 9), max_size=2))]
+        return b"".join(methods.encode(number, methods.build(C.Basic.Ack, delivery_tag=tag)) for tag in tags)
+    key, sizes = draw(st.sampled_from(["q", "d"])), draw(st.lists(st.integers(0, 2), min_size=2, max_size=6))
+    modes = draw(st.lists(st.sampled_from([{}, {}, {"delivery_mode": 2}]), min_size=len(sizes), max_size=len(sizes)))
+    return b"".join(
+        Client.publish_bytes(number, "", key, b"%d" % n * size, **mode)
+        for n, (size, mode) in enumerate(zip(sizes, modes, strict=True))
+    )
+
+
 def converse(world: World, chunks: list[bytes]) -> tuple[bytes, list[Any]]:
     """What a client gets for these bytes, and what the broker is left with."""
     client = world.connect()
@@ -103,14 +119,14 @@ def cut(data: bytes, at: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
-def no_lane(self: Session, channel: Channel, data: bytes, start: int, size: int) -> int:
+def no_lane(self: Session, channel: Channel, data: bytes, start: int, end: int) -> int:
     """The lane that always declines."""
     return 0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(
-    st.lists(st.one_of(publishes(), publishes(), others()), min_size=1, max_size=25),
+    st.lists(st.one_of(publishes(), publishes(), runs(), runs(), others()), min_size=1, max_size=25),
     st.lists(st.integers(0, 5000), max_size=6),
 )
 def test_the_lane_is_only_faster(conversation: list[bytes], at: list[int]) -> None:
@@ -127,8 +143,8 @@ def test_the_lane_is_taken(world: World, monkeypatch: pytest.MonkeyPatch) -> Non
     taken: list[bool] = []
     lane = Session.try_lane
 
-    def watched(self: Session, channel: Channel, data: bytes, start: int, size: int) -> int:
-        position = lane(self, channel, data, start, size)
+    def watched(self: Session, channel: Channel, data: bytes, start: int, end: int) -> int:
+        position = lane(self, channel, data, start, end)
         taken.append(position > 0)
         return position
 

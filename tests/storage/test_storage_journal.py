@@ -49,10 +49,10 @@ def test_what_has_grown_is_committed_when_the_engine_has_done() -> None:
     engine = MemoryEngine(at_once=False)
     journal = open_journal(engine)
     calls: list[str] = []
-    first = journal.enqueue(message(1), TO_ONE)
+    first = journal.enqueue([message(1)], TO_ONE)
     first.when_committed(lambda: calls.append("first"))
     journal.hand_over()
-    second = journal.enqueue(message(3), TO_ONE)
+    second = journal.enqueue([message(3)], TO_ONE)
     second.when_committed(lambda: calls.append("second"))
     journal.hand_over()
     assert first is not second
@@ -68,7 +68,7 @@ def test_what_has_grown_is_committed_when_the_engine_has_done() -> None:
 
 def test_everything_of_a_turn_shares_a_commit() -> None:
     journal = open_journal(MemoryEngine(at_once=False))
-    assert journal.enqueue(message(1), TO_ONE) is journal.enqueue(message(3), TO_BOTH)
+    assert journal.enqueue([message(1)], TO_ONE) is journal.enqueue([message(3)], TO_BOTH)
 
 
 def test_a_group_that_writes_nothing_is_committed_with_the_next_hand_over() -> None:
@@ -85,9 +85,9 @@ def test_a_failed_append_is_reported_once_and_nothing_is_confirmed_any_more() ->
     journal = Journal(engine, lambda: 0, failures.append)
     journal.recover(QUEUES)
     calls: list[int] = []
-    journal.enqueue(message(1), TO_ONE).when_committed(lambda: calls.append(1))
+    journal.enqueue([message(1)], TO_ONE).when_committed(lambda: calls.append(1))
     journal.hand_over()
-    journal.enqueue(message(3), TO_ONE).when_committed(lambda: calls.append(3))
+    journal.enqueue([message(3)], TO_ONE).when_committed(lambda: calls.append(3))
     error = StorageError("no space left on device")
     engine.fail(error)
     journal.hand_over()
@@ -104,7 +104,7 @@ def test_messages_of_one_plan_share_a_run() -> None:
     engine = MemoryEngine()
     journal = open_journal(engine)
     for number in range(1, 2001, 2):
-        journal.enqueue(message(number, b"x"), TO_ONE)
+        journal.enqueue([message(number, b"x")], TO_ONE)
     journal.hand_over()
     *_, last = engine.replay()
     assert last.records == 1 and last.last_id == 1999
@@ -121,7 +121,7 @@ def test_what_differs_in_anything_is_a_run_of_its_own_and_keeps_its_place() -> N
         (7, ROUTING, (b"a", b"b"), 2, 99),
     ]
     for number, each in enumerate(given):
-        journal.enqueue(each, TO_ONE, priority=number == 3)
+        journal.enqueue([each], TO_ONE, priority=number == 3)
     journal.hand_over()
     assert [found.message for found in state(engine)[1]] == given
 
@@ -131,9 +131,9 @@ def test_a_message_that_came_and_went_in_one_batch_is_not_written() -> None:
     journal = open_journal(engine)
     written = len(engine.log)
     calls: list[int] = []
-    journal.enqueue(message(1), TO_BOTH).when_committed(lambda: calls.append(1))
-    journal.settle(1, 1)
-    journal.settle(2, 1)
+    journal.enqueue([message(1)], TO_BOTH).when_committed(lambda: calls.append(1))
+    journal.settle(1, [1])
+    journal.settle(2, [1])
     journal.hand_over()
     assert len(engine.log) == written and calls == [1] and journal.live.references == 0
 
@@ -141,8 +141,8 @@ def test_a_message_that_came_and_went_in_one_batch_is_not_written() -> None:
 def test_a_message_that_one_of_its_queues_still_has_is_written() -> None:
     engine = MemoryEngine()
     journal = open_journal(engine)
-    journal.enqueue(message(1), TO_BOTH)
-    journal.settle(1, 1)
+    journal.enqueue([message(1)], TO_BOTH)
+    journal.settle(1, [1])
     journal.hand_over()
     assert list(state(engine)) == [2]
     assert journal.live.references == 1
@@ -151,12 +151,12 @@ def test_a_message_that_one_of_its_queues_still_has_is_written() -> None:
 def test_only_the_settles_of_what_was_not_written_are_left_out() -> None:
     engine = MemoryEngine()
     journal = open_journal(engine)
-    journal.enqueue(message(1), TO_ONE)
+    journal.enqueue([message(1)], TO_ONE)
     journal.hand_over()
     for number in (3, 5, 7):
-        journal.enqueue(message(number), TO_ONE)
+        journal.enqueue([message(number)], TO_ONE)
     for number in (1, 5):
-        journal.settle(1, number)
+        journal.settle(1, [number])
     journal.hand_over()
     assert [found.message[0] for found in state(engine)[1]] == [3, 7]
     *_, last = engine.replay()
@@ -168,7 +168,7 @@ def test_drops_and_returns_are_written() -> None:
     engine = MemoryEngine()
     journal = open_journal(engine)
     for number in (1, 3, 5):
-        journal.enqueue(message(number), TO_ONE)
+        journal.enqueue([message(number)], TO_ONE)
     journal.hand_over()
     journal.returned(1, 1, 1)
     journal.returned(1, 5, 1)
@@ -185,8 +185,8 @@ def test_drops_and_returns_are_written() -> None:
 def test_after_an_orderly_stop_flags_are_exact_and_after_a_crash_all_are_redelivered() -> None:
     engine = MemoryEngine()
     journal = open_journal(engine)
-    journal.enqueue(message(1), TO_ONE)
-    journal.enqueue(message(3), TO_ONE)
+    journal.enqueue([message(1)], TO_ONE)
+    journal.enqueue([message(3)], TO_ONE)
     journal.hand_over()
     journal.returned(1, 3, 4)
     journal.close(True)
@@ -203,9 +203,9 @@ def test_a_stop_writes_what_has_grown_and_what_flies_once() -> None:
     engine.max_batch = 200
     journal = open_journal(engine)
     for number in range(1, 101, 2):
-        journal.enqueue(message(number), TO_ONE)
+        journal.enqueue([message(number)], TO_ONE)
     journal.hand_over()
-    journal.enqueue(message(101), TO_ONE)
+    journal.enqueue([message(101)], TO_ONE)
     journal.close(True)
     engine.at_once = True
     found = Journal(engine, lambda: 0, no_failure).recover(QUEUES)
@@ -215,8 +215,8 @@ def test_a_stop_writes_what_has_grown_and_what_flies_once() -> None:
 def test_ids_are_not_given_again_even_when_the_log_has_nothing_of_them() -> None:
     engine = MemoryEngine()
     journal = open_journal(engine)
-    journal.enqueue(message(41), TO_ONE)
-    journal.settle(1, 41)
+    journal.enqueue([message(41)], TO_ONE)
+    journal.settle(1, [41])
     journal.close(True)
     assert Journal(engine, lambda: 0, no_failure).recover(QUEUES).next_message_id == 42
 
@@ -224,7 +224,7 @@ def test_ids_are_not_given_again_even_when_the_log_has_nothing_of_them() -> None
 def test_records_of_an_unknown_queue_are_garbage() -> None:
     engine = MemoryEngine()
     journal = open_journal(engine)
-    journal.enqueue(message(1), TO_BOTH)
+    journal.enqueue([message(1)], TO_BOTH)
     journal.close(True)
     again = Journal(engine, lambda: 0, no_failure)
     assert again.recover([2, 9]).messages == {2: [Recovered(message(1), False, 0)], 9: []}
@@ -239,13 +239,13 @@ def grouped_log() -> MemoryEngine:
     engine = MemoryEngine()
     engine.max_batch = 100
     journal = open_journal(engine)
-    journal.enqueue(message(1), TO_ONE)
+    journal.enqueue([message(1)], TO_ONE)
     journal.hand_over()
 
     def dead_letter() -> None:
         journal.drop(1, [1], DROP_PURGED)
         for number in range(3, 43, 2):
-            journal.enqueue(message(number, b"dead" * 10), (2,))
+            journal.enqueue([message(number, b"dead" * 10)], (2,))
 
     calls: list[int] = []
     journal.group(dead_letter).when_committed(lambda: calls.append(1))
@@ -270,7 +270,7 @@ def test_an_incomplete_group_is_not_applied_now_nor_after_more_was_written() -> 
         found = journal.recover(QUEUES)
         assert found.messages == {1: [Recovered(message(1), True, 0)], 2: [], 3: []}
         assert found.next_message_id > 41, "ids of the lost group are not given again"
-        journal.enqueue(message(101), (3,))
+        journal.enqueue([message(101)], (3,))
         journal.hand_over()
         assert {queue: len(rows) for queue, rows in state(engine).items()} == {1: 1, 3: 1}
 
@@ -282,17 +282,17 @@ def test_the_head_is_cut_when_nothing_lives_in_it_and_the_settles_are_committed(
     engine = MemoryEngine(at_once=False)
     journal = open_journal(engine, extent_octets=400)
     for number in range(1, 41, 2):
-        journal.enqueue(message(number, b"x" * 200), TO_BOTH)
+        journal.enqueue([message(number, b"x" * 200)], TO_BOTH)
         journal.hand_over()
         engine.commit()
     first = engine.first
     for number in range(1, 40, 2):
-        journal.settle(1, number)
+        journal.settle(1, [number])
     journal.hand_over()
     engine.commit()
     assert engine.first == first, "the other queue still has them"
     for number in range(1, 31, 2):
-        journal.settle(2, number)
+        journal.settle(2, [number])
     journal.hand_over()
     assert engine.first == first, "a settle that is not committed does not count"
     engine.commit()
@@ -305,18 +305,18 @@ def test_a_forgotten_queue_keeps_nothing_alive() -> None:
     engine = MemoryEngine()
     journal = open_journal(engine, extent_octets=400)
     for number in range(1, 41, 2):
-        journal.enqueue(message(number, b"x" * 200), TO_BOTH if number < 20 else TO_ONE)
+        journal.enqueue([message(number, b"x" * 200)], TO_BOTH if number < 20 else TO_ONE)
         journal.hand_over()
     first = engine.first
-    journal.enqueue(message(41), TO_BOTH)
+    journal.enqueue([message(41)], TO_BOTH)
     journal.forget_queue(1)
     journal.hand_over()
     assert engine.first == first and journal.live.references == 11
-    journal.settle(1, 5)
+    journal.settle(1, [5])
     journal.forget_queue(2)
     journal.hand_over()
     assert journal.live.references == 0 and engine.first > first + 10
-    journal.settle(2, 7)
+    journal.settle(2, [7])
     journal.hand_over()
     assert journal.live.references == 0
 
@@ -345,7 +345,7 @@ class Queues(RuleBasedStateMachine):
             content = (b"h", b"x" * size) if long else b"x" * size
             each: Message = (self.next_id, routing, content, 1, 0)
             self.next_id += 2
-            self.journal.enqueue(each, queues)
+            self.journal.enqueue([each], queues)
             for queue in queues:
                 self.model[queue][each[0]] = Recovered(each, False, 0)
                 made.append((queue, each[0]))
@@ -354,7 +354,7 @@ class Queues(RuleBasedStateMachine):
     @rule(it=messages)
     def settle(self, it: tuple[int, int]) -> None:
         if self.model[it[0]].pop(it[1], None):
-            self.journal.settle(*it)
+            self.journal.settle(it[0], [it[1]])
 
     @rule(it=messages)
     def come_back(self, it: tuple[int, int]) -> None:
@@ -413,7 +413,7 @@ def test_places_can_be_read_again(queues: int) -> None:
     engine = MemoryEngine(at_once=False)
     journal = open_journal(engine)
     tail = engine.tail()
-    journal.enqueue(message(1), tuple(range(1, queues + 1)))
+    journal.enqueue([message(1)], tuple(range(1, queues + 1)))
     journal.hand_over()
     engine.commit()
     answers: list[object] = []

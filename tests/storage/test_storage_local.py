@@ -270,7 +270,7 @@ def test_two_logs_commit_by_themselves_through_one_thread(loop, tmp_path: Path, 
     order: list[tuple[int, int]] = []
     for number in range(1, 401, 2):
         for at, journal in enumerate(logs):
-            commit = journal.enqueue((number, ROUTING, b"x" * 100, 1, 0), TO)
+            commit = journal.enqueue([(number, ROUTING, b"x" * 100, 1, 0)], TO)
             commit.when_committed(lambda at=at, number=number: order.append((at, number)))
             journal.hand_over()
     loop.run_until(lambda: len(order) == 400)
@@ -289,13 +289,13 @@ def test_a_long_message_survives_as_it_was_and_dead_segments_go(loop, tmp_path: 
     journal = open_journal(tmp_path / "log", segment_octets=50_000)
     kept = (101, ROUTING, (b"head", b"b" * 100_000, b"c" * 70_000), 1, 12345)
     for number in range(1, 101, 2):
-        journal.enqueue((number, ROUTING, b"x" * 10_000, 1, 0), TO)
+        journal.enqueue([(number, ROUTING, b"x" * 10_000, 1, 0)], TO)
         journal.hand_over()
         loop.run_until(lambda: journal.flying is None)
     assert len(list((tmp_path / "log").glob("*.log"))) > 5
-    journal.enqueue(kept, TO)
+    journal.enqueue([kept], TO)
     for number in range(1, 101, 2):
-        journal.settle(1, number)
+        journal.settle(1, [number])
     journal.hand_over()
     loop.run_until(lambda: journal.flying is None)
     journal.close(True)
@@ -312,7 +312,7 @@ def test_a_disk_that_fails_is_reported_and_nothing_is_written_or_confirmed_after
     confirmed: list[int] = []
 
     def publish(number: int) -> None:
-        journal.enqueue((number, ROUTING, b"x", 1, 0), TO).when_committed(lambda: confirmed.append(number))
+        journal.enqueue([(number, ROUTING, b"x", 1, 0)], TO).when_committed(lambda: confirmed.append(number))
         journal.hand_over()
 
     publish(1)
@@ -388,11 +388,11 @@ to = (1,)
 routing = bytes((0, 1, 113))
 while True:
     content = number.to_bytes(8, "big") * 40
-    commit = journal.enqueue((number, routing, content, 1, 0), to)
+    commit = journal.enqueue([(number, routing, content, 1, 0)], to)
     commit.when_committed(lambda number=number: print("+", number, flush=True))
     if number % 10 == 1 and number > 200:
         print("?", number - 100, flush=True)
-        journal.settle(1, number - 100)
+        journal.settle(1, [number - 100])
         journal.growing.when_committed(lambda number=number: print("-", number - 100, flush=True))
     number += 2
     if number % 7 == 0:

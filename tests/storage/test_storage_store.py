@@ -26,7 +26,7 @@ def with_one_message(loop, directory: Path, clean: bool) -> None:  # type: ignor
     store = opened(loop, directory).store
     done: list[object] = []
     store.catalog.submit([Change(True, QUEUE)], done.append)
-    store.journal.enqueue(MESSAGE, (1,)).when_committed(lambda: done.append("message"))
+    store.journal.enqueue([MESSAGE], (1,)).when_committed(lambda: done.append("message"))
     store.journal.hand_over()
     loop.run_until(lambda: len(done) == 2)
     store.close(clean)

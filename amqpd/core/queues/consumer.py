@@ -16,8 +16,8 @@ __all__ = ["UNLIMITED", "Consumer", "ConsumerChannel", "Deliver"]
 UNLIMITED = 1 << 60
 """Credit of a consumer without a prefetch count: more than a connection can use up."""
 
-Deliver = Callable[[Message, bool, int], int]
-"""(message, redelivered, deliveries so far) -> octets that went to the outbox."""
+Deliver = Callable[[list[Message], bool, int], int]
+"""(messages, redelivered, deliveries so far) -> octets that went to the outbox. The list is given away."""
 
 
 class ConsumerChannel(Protocol):

@@ -1,12 +1,14 @@
 """A channel's ledger: what it has been delivered and has not settled, by delivery tag.
 
-Tags are consecutive, so the ledger is a list indexed by tag, not a dict; a settled entry becomes None and the settled
-front is cut off in strides. Deliveries that need no ack use up a tag without an entry.
+Messages are delivered in runs, so the ledger keeps runs: consecutive tags, from one queue to one consumer. An ack of
+many takes whole runs off the front; one of a single tag shortens a run at its end, or splits it. A run has no gaps.
+Deliveries that need no ack use up tags without a run.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from bisect import bisect_right
+from typing import TYPE_CHECKING
 
 from amqpd.core.message import Message
 from amqpd.errors import PreconditionFailed
@@ -15,94 +17,155 @@ if TYPE_CHECKING:
     from amqpd.core.queues.consumer import Consumer
     from amqpd.core.queues.queue import Queue
 
-__all__ = ["Delivery", "Ledger"]
+__all__ = ["Ledger", "Run"]
 
-Delivery: TypeAlias = "tuple[int, Queue, Consumer | None, Message, int]"
-"""Delivery tag, queue, consumer (None: basic.get), message, how often it had been delivered before."""
+STRIDE = 256
 
-STRIDE = 1024
+
+class Run:
+    """Deliveries with consecutive tags from `first` on. `consumer` is None for basic.get; `count` says how often the
+    message had been delivered before, which only runs of one know to be more than 0."""
+
+    __slots__ = ("consumer", "count", "first", "messages", "queue")
+
+    def __init__(
+        self, first: int, queue: Queue, consumer: Consumer | None, messages: list[Message], count: int = 0
+    ) -> None:
+        self.first = first
+        self.queue = queue
+        self.consumer = consumer
+        self.messages = messages
+        self.count = count
+
+    def split(self, at: int) -> Run:
+        """Keep what stands before `at`; the rest as a run of its own."""
+        rest = Run(self.first + at, self.queue, self.consumer, self.messages[at:], self.count)
+        del self.messages[at:]
+        return rest
+
+
+def first_tag(run: Run) -> int:
+    return run.first
 
 
 class Ledger:
     """The unsettled deliveries of one channel. `unacked` counts them."""
 
-    __slots__ = ("base", "entries", "start", "unacked")
+    __slots__ = ("next_tag", "runs", "start", "unacked")
 
     def __init__(self) -> None:
-        self.entries: list[Delivery | None] = []
-        self.base = 1
-        """Tag of entries[0]."""
+        self.runs: list[Run] = []
         self.start = 0
-        """Entries before this one are all settled."""
+        """The runs before this one have been taken."""
+        self.next_tag = 1
         self.unacked = 0
 
-    def add(self, queue: Queue, consumer: Consumer | None, message: Message, count: int) -> int:
-        """A delivery that awaits its ack; returns its tag."""
-        entries = self.entries
-        tag = self.base + len(entries)
-        entries.append((tag, queue, consumer, message, count))
-        self.unacked += 1
+    def add(self, queue: Queue, consumer: Consumer | None, messages: list[Message], count: int) -> int:
+        """Deliveries that await their acks; the tag of the first. The list is the ledger's from now on."""
+        tag = self.next_tag
+        size = len(messages)
+        self.next_tag = tag + size
+        self.unacked += size
+        self.runs.append(Run(tag, queue, consumer, messages, count))
         return tag
 
-    def skip(self) -> int:
-        """The tag of a delivery that needs no ack."""
-        entries = self.entries
-        if entries:
-            entries.append(None)
-            return self.base + len(entries) - 1
-        self.base += 1
-        return self.base - 1
+    def skip(self, size: int) -> int:
+        """The first tag of deliveries that need no ack."""
+        tag = self.next_tag
+        self.next_tag = tag + size
+        return tag
 
-    def take(self, tag: int, multiple: bool) -> list[Delivery]:
+    def take(self, tag: int, multiple: bool) -> list[Run]:
         """The deliveries that an ack, nack or reject of `tag` names, which are then no longer in the ledger.
 
         With `multiple` all up to the tag, 0 meaning all there are. Raises PreconditionFailed for an unknown tag.
         """
-        entries = self.entries
-        index = tag - self.base
         if multiple and tag == 0:
-            index = len(entries) - 1
-        elif not 0 <= index < len(entries) or entries[index] is None:
+            taken = self.runs[self.start :]
+            self.runs.clear()
+            self.start = 0
+            self.unacked = 0
+            return taken
+        index = self.find(tag)
+        return self.take_up_to(index, tag) if multiple else [self.take_one(index, tag)]
+
+    def take_span(self, first: int, last: int) -> list[Run] | None:
+        """The deliveries with these tags, if they are the oldest and all there; None, and nothing taken, if not."""
+        runs = self.runs
+        if self.start == len(runs) or runs[self.start].first != first:
+            return None
+        following = first
+        for index in range(self.start, len(runs)):
+            run = runs[index]
+            if run.first != following:
+                return None
+            following += len(run.messages)
+            if following > last:
+                return self.take_up_to(index, last)
+        return None
+
+    def find(self, tag: int) -> int:
+        """Where the run with this tag stands."""
+        runs = self.runs
+        index = self.start
+        if index < len(runs) and tag >= runs[index].first + len(runs[index].messages):
+            index = bisect_right(runs, tag, index, key=first_tag) - 1
+        if index >= len(runs) or not 0 <= tag - runs[index].first < len(runs[index].messages):
             raise PreconditionFailed(f"unknown delivery tag {tag}")
-        if multiple:
-            taken = [entry for entry in entries[self.start : index + 1] if entry is not None]
-            self.start = index + 1
-            self.cut()
-        else:
-            delivery = entries[index]
-            assert delivery is not None
-            taken = [delivery]
-            entries[index] = None
-            if index == self.start:
-                self.advance()
-        self.unacked -= len(taken)
+        return index
+
+    def take_up_to(self, index: int, tag: int) -> list[Run]:
+        runs = self.runs
+        last = runs[index]
+        taken = runs[self.start : index + 1]
+        if tag - last.first + 1 < len(last.messages):
+            runs[index] = last.split(tag - last.first + 1)
+            index -= 1
+        self.cut(index + 1)
+        for run in taken:
+            self.unacked -= len(run.messages)
         return taken
 
-    def restore(self, deliveries: list[Delivery]) -> None:
+    def take_one(self, index: int, tag: int) -> Run:
+        run = self.runs[index]
+        at = tag - run.first
+        self.unacked -= 1
+        if len(run.messages) == 1:
+            if index == self.start:
+                self.cut(index + 1)
+            else:
+                del self.runs[index]
+            return run
+        taken = Run(tag, run.queue, run.consumer, [run.messages[at]], run.count)
+        if at == 0:
+            del run.messages[0]
+            run.first += 1
+        else:
+            if at + 1 < len(run.messages):
+                self.runs.insert(index + 1, run.split(at + 1))
+            del run.messages[at]
+        return taken
+
+    def restore(self, taken: list[Run]) -> None:
         """Put taken deliveries back, as tx.rollback does."""
-        if not deliveries:
-            return
-        lowest = min(delivery[0] for delivery in deliveries)
-        if lowest < self.base:
-            self.entries[:0] = [None] * (self.base - lowest)
-            self.base = lowest
-        for delivery in deliveries:
-            self.entries[delivery[0] - self.base] = delivery
+        self.runs = sorted([*self.runs[self.start :], *taken], key=first_tag)
         self.start = 0
-        self.unacked += len(deliveries)
-        self.advance()
+        self.unacked += sum(len(run.messages) for run in taken)
 
-    def advance(self) -> None:
-        entries = self.entries
-        start, size = self.start, len(entries)
-        while start < size and entries[start] is None:
-            start += 1
-        self.start = start
-        self.cut()
-
-    def cut(self) -> None:
-        start = self.start
-        if start == len(self.entries) or (start >= STRIDE and start * 2 >= len(self.entries)):
-            self.base += start
-            del self.entries[:start]
+    def cut(self, start: int) -> None:
+        runs = self.runs
+        if start == len(runs):
+            runs.clear()
             self.start = 0
+        elif start >= STRIDE and start * 2 >= len(runs):
+            del runs[:start]
+            self.start = 0
+        else:
+            # What is taken must not be held here.
+            for index in range(self.start, start):
+                runs[index] = TAKEN
+            self.start = start
+
+
+TAKEN: Run = Run(0, None, None, [])  # type: ignore[arg-type]
+"""What stands in the place of a run that has been taken."""

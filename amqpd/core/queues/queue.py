@@ -15,27 +15,30 @@ Nothing looks at a queue's ready messages (get, purge, if-empty, counts) before 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
 from amqpd.core.arguments import queue_resource
 from amqpd.core.message import PERSISTENT, Message
 from amqpd.core.ports import DROP_PURGED, Journal, Recovered
-from amqpd.core.queues.consumer import Consumer
+from amqpd.core.queues.consumer import UNLIMITED, Consumer
 from amqpd.core.queues.dispatch import Rota
 from amqpd.errors import AccessRefused, PreconditionFailed
 from amqpd.wire.tables import Table
 
 if TYPE_CHECKING:
     from amqpd.core.exchanges.base import Binding
-    from amqpd.core.queues.ledger import Delivery
+    from amqpd.core.queues.ledger import Run
     from amqpd.core.turn import Turn
 
 __all__ = ["Queue"]
 
 DISPATCH_OCTETS = 1 << 20
 """Octets that one queue may deliver in one slice."""
+
+STRETCH = 128
+"""Messages that a consumer is given at a stroke; between strokes the octets are looked at."""
 
 
 class Queue:
@@ -50,6 +53,7 @@ class Queue:
         "arguments",
         "auto_delete",
         "bindings",
+        "bulky",
         "cancelled",
         "durable",
         "epoch",
@@ -95,6 +99,8 @@ class Queue:
         self.bindings: dict[Binding, None] = {}
         self.returned: list[tuple[int, int, Message]] = []
         self.window: deque[Message] = deque()
+        self.bulky = False
+        """May the window hold contents over SLICE_MAX? They are delivered one by one."""
         self.rota = Rota()
         self.cancelled: list[Consumer] = []
         self.unacked = 0
@@ -105,9 +111,14 @@ class Queue:
 
     # ---------------------------------------------------------------------------------------------- in
 
-    def publish(self, message: Message) -> None:
-        """Take the message. Its journal record is the publisher's affair, one for all queues."""
-        self.window.append(message)
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Take the messages. Their journal record is the publisher's affair, one for all queues.
+
+        A large one comes alone.
+        """
+        self.window.extend(messages)
+        if type(messages[0][2]) is not bytes:
+            self.bulky = True
         if not self.scheduled and self.rota.members:
             self.turn.wake(self)
 
@@ -118,58 +129,94 @@ class Queue:
                 self.returned.append((message[0], count, message))
             else:
                 self.window.append(message)
+            self.bulky = self.bulky or type(message[2]) is not bytes
         heapify(self.returned)
 
     # --------------------------------------------------------------------------------------------- out
 
     def dispatch(self, budget: int) -> bool:
         """Deliver to consumers with room, at most `budget` messages; True when there is more to do."""
-        rota, returned, window = self.rota, self.returned, self.window
+        rota, window = self.rota, self.window
         octets = DISPATCH_OCTETS
-        while returned or window:
+        while self.returned or window:
             ring = rota.next()
             if ring is None:
                 return False
             if budget <= 0 or octets <= 0:
                 return True
-            consumer = ring[0]
-            if returned or len(ring) > 1:
-                sent = 1
-                octets -= self.deliver_one(consumer)
+            if self.returned:
+                sent, used = self.redeliver(ring)
+            elif len(ring) == 1:
+                sent, used = self.deliver(ring[0], self.take(self.stretch(ring[0], budget, octets)))
             else:
-                sent = min(budget, consumer.credit, consumer.channel.room(consumer.no_ack), len(window))
-                sent, octets = self.deliver_run(consumer, sent, octets)
-            if not consumer.no_ack:
-                self.unacked += sent
-                consumer.credit -= sent
-            consumer.delivered += sent
+                sent, used = self.share_out(ring, budget, octets)
             budget -= sent
-            ring.rotate(-1)
+            octets -= used
         return False
 
-    def deliver_one(self, consumer: Consumer) -> int:
-        if self.returned:
-            _, count, message = heappop(self.returned)
-            octets = consumer.deliver(message, True, count)
-        else:
-            message = self.window.popleft()
-            octets = consumer.deliver(message, False, 0)
-        if consumer.no_ack and self.journal is not None and message[0] & PERSISTENT:
-            self.journal.settle(self.id, message[0])
-        return octets
+    def stretch(self, consumer: Consumer, budget: int, octets: int) -> int:
+        """How many messages the consumer, which has room, is to get at a stroke: while contents are large, few."""
+        if self.bulky:
+            return 1
+        window = self.window
+        room = consumer.channel.room(consumer.no_ack)
+        return min(budget, consumer.credit, room, len(window), STRETCH, octets // len(window[0][2]) + 1)
 
-    def deliver_run(self, consumer: Consumer, most: int, octets: int) -> tuple[int, int]:
-        """The straight stretch: messages of the window to the only consumer that is to be served."""
-        deliver, popleft = consumer.deliver, self.window.popleft
-        journal = self.journal if consumer.no_ack else None
-        sent = 0
-        while sent < most and octets > 0:
-            message = popleft()
-            octets -= deliver(message, False, 0)
-            if journal is not None and message[0] & PERSISTENT:
-                journal.settle(self.id, message[0])
-            sent += 1
-        return sent, octets
+    def take(self, count: int) -> list[Message]:
+        """The first messages of the window."""
+        window = self.window
+        if count == len(window):
+            messages = list(window)
+            window.clear()
+            self.bulky = False
+            return messages
+        popleft = window.popleft
+        return [popleft() for _ in range(count)]
+
+    def deliver(self, consumer: Consumer, messages: list[Message]) -> tuple[int, int]:
+        """Deliver messages for the first time: how many, how many octets."""
+        size = len(messages)
+        consumer.delivered += size
+        if consumer.no_ack:
+            if self.journal is not None:
+                self.settled(messages)
+        else:
+            self.unacked += size
+            consumer.credit -= size
+        return size, consumer.deliver(messages, False, 0)
+
+    def share_out(self, ring: deque[Consumer], budget: int, octets: int) -> tuple[int, int]:
+        """Deliver to the consumers of a ring in turn: as many rounds at a stroke as all of them have room for."""
+        size = len(ring)
+        most = self.stretch(ring[0], budget, octets)
+        rounds = min(most, len(self.window) // size)
+        for consumer in ring:
+            room = consumer.channel.room(consumer.no_ack)
+            rounds = min(rounds, consumer.credit, room if room == UNLIMITED else 0)
+        if rounds < 2:
+            sent = self.deliver(ring[0], self.take(1))
+            ring.rotate(-1)
+            return sent
+        messages = self.take(min(most, rounds * size) if most >= size else size)
+        used = 0
+        for index, consumer in enumerate(list(ring)):
+            used += self.deliver(consumer, messages[index::size])[1]
+        ring.rotate(-(len(messages) % size))
+        return len(messages), used
+
+    def redeliver(self, ring: deque[Consumer]) -> tuple[int, int]:
+        """Deliver the first of the returned messages to the first of the ring."""
+        consumer = ring[0]
+        ring.rotate(-1)
+        _, count, message = heappop(self.returned)
+        consumer.delivered += 1
+        if consumer.no_ack:
+            if self.journal is not None:
+                self.settled((message,))
+        else:
+            self.unacked += 1
+            consumer.credit -= 1
+        return 1, consumer.deliver([message], True, count)
 
     def catch_up(self) -> None:
         """Dispatch all that can be, before someone looks at what is ready."""
@@ -194,27 +241,36 @@ class Queue:
 
     # ------------------------------------------------------------------------------------------ settle
 
-    def settle(self, delivery: Delivery) -> None:
-        """The delivery was acked, or rejected for good: the message is no longer here."""
-        self.unacked -= 1
-        _, _, consumer, message, _ = delivery
-        if message[0] & PERSISTENT and self.journal is not None and self.alive:
-            self.journal.settle(self.id, message[0])
-            self.turn.arm()
-        if consumer is not None:
-            consumer.credit += 1
+    def settle(self, run: Run) -> None:
+        """The deliveries were acked, or rejected for good: their messages are no longer here."""
+        size = len(run.messages)
+        self.unacked -= size
+        if run.consumer is not None:
+            run.consumer.credit += size
+        if self.journal is not None and self.alive:
+            self.settled(run.messages)
 
-    def requeue(self, delivery: Delivery) -> None:
-        """The delivery comes back, to its old position, redelivered from now on."""
-        self.unacked -= 1
-        _, _, consumer, message, count = delivery
-        if consumer is not None:
-            consumer.credit += 1
+    def settled(self, messages: Sequence[Message]) -> None:
+        """Write down that the persistent ones have left."""
+        ids = [message[0] for message in messages if message[0] & PERSISTENT]
+        if ids:
+            assert self.journal is not None
+            self.journal.settle(self.id, ids)
+            self.turn.arm()
+
+    def requeue(self, run: Run) -> None:
+        """The deliveries come back, to their old position, redelivered from now on."""
+        size = len(run.messages)
+        self.unacked -= size
+        if run.consumer is not None:
+            run.consumer.credit += size
         if not self.alive:
             return
-        if message[0] & PERSISTENT and self.journal is not None:
-            self.journal.returned(self.id, message[0], count + 1)
-        heappush(self.returned, (message[0], count + 1, message))
+        count = run.count + 1
+        for message in run.messages:
+            if message[0] & PERSISTENT and self.journal is not None:
+                self.journal.returned(self.id, message[0], count)
+            heappush(self.returned, (message[0], count, message))
         self.turn.wake(self)
 
     def room_again(self, consumer: Consumer) -> None:

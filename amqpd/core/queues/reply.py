@@ -7,6 +7,7 @@ once, at most once, to nobody when the consumer has gone. Source: RabbitMQ, Dire
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from secrets import token_urlsafe
 
 from amqpd.core.message import Message
@@ -32,10 +33,10 @@ class ReplyTarget:
         self.alive = True
         self.epoch = 0
 
-    def publish(self, message: Message) -> None:
-        """Deliver the reply now."""
+    def publish(self, messages: Sequence[Message]) -> None:
+        """Deliver the replies now."""
         if self.alive:
-            self.deliver(message, False, 0)
+            self.deliver(list(messages), False, 0)
 
     def close(self) -> None:
         """The consumer has gone."""

@@ -9,7 +9,7 @@ from amqpd.core import operations
 from amqpd.core.arguments import consumer_priority, queue_resource
 from amqpd.core.message import Message
 from amqpd.core.queues.consumer import Consumer
-from amqpd.core.queues.ledger import Delivery
+from amqpd.core.queues.ledger import Run
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import REPLY_TO, ReplyTarget
 from amqpd.errors import NotAllowed, NotImplemented_, PreconditionFailed
@@ -145,10 +145,10 @@ def basic_get(channel: Channel, method: Any) -> None:
 
 def send_message(channel: Channel, method: Any, queue: Queue, message: Message, redelivered: bool, count: int) -> None:
     if method.no_ack:
-        tag = channel.ledger.skip()
-        queue.settle((tag, queue, None, message, count))
+        tag = channel.ledger.skip(1)
+        queue.settle(Run(tag, queue, None, [message], count))
     else:
-        tag = channel.ledger.add(queue, None, message, count)
+        tag = channel.ledger.add(queue, None, [message], count)
     session = channel.session
     session.outbox.send(outgoing.get_ok(channel.number, tag, redelivered, message[1], queue.ready))
     session.outbox.send_content(message[2], message[3], channel.number, session.frame_max)
@@ -159,11 +159,11 @@ def send_message(channel: Channel, method: Any, queue: Queue, message: Message, 
 
 def basic_ack(channel: Channel, method: Any) -> None:
     """The client is done with one message, or with all up to this tag."""
-    deliveries = channel.ledger.take(method.delivery_tag, method.multiple)
+    runs = channel.ledger.take(method.delivery_tag, method.multiple)
     if channel.transaction is not None:
-        channel.transaction.ack(deliveries)
+        channel.transaction.ack(runs)
     else:
-        channel.settle(deliveries)
+        channel.settle(runs)
 
 
 def basic_nack(channel: Channel, method: Any) -> None:
@@ -176,13 +176,13 @@ def basic_reject(channel: Channel, method: Any) -> None:
     refuse(channel, channel.ledger.take(method.delivery_tag, False), method.requeue)
 
 
-def refuse(channel: Channel, deliveries: list[Delivery], requeue: bool) -> None:
+def refuse(channel: Channel, runs: list[Run], requeue: bool) -> None:
     if channel.transaction is not None:
-        channel.transaction.refused(deliveries, requeue)
+        channel.transaction.refused(runs, requeue)
     elif requeue:
-        channel.requeue(deliveries)
+        channel.requeue(runs)
     else:
-        channel.settle(deliveries)
+        channel.settle(runs)
 
 
 def basic_recover(channel: Channel, method: Any) -> None:

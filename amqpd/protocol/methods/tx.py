@@ -8,11 +8,12 @@ back among the unsettled, not into their queues. Source: RabbitMQ, "Broker Seman
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from amqpd.core.operations import Done
 from amqpd.core.plan import Plan, Target, durable_ids
-from amqpd.core.queues.ledger import Delivery
+from amqpd.core.queues.ledger import Run
 from amqpd.errors import PreconditionFailed
 from amqpd.protocol import publishing
 from amqpd.wire import methods
@@ -42,13 +43,14 @@ class Transaction:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.publishes: list[Publish] = []
-        self.acked: list[Delivery] = []
-        self.refusals: list[tuple[list[Delivery], bool]] = []
+        self.acked: list[Run] = []
+        self.refusals: list[tuple[list[Run], bool]] = []
 
     @property
     def settling(self) -> int:
         """Deliveries whose settlement waits for the commit."""
-        return len(self.acked) + sum(len(deliveries) for deliveries, _ in self.refusals)
+        runs = chain(self.acked, *(refused for refused, _ in self.refusals))
+        return sum(len(run.messages) for run in runs)
 
     def publish(
         self,
@@ -62,13 +64,13 @@ class Transaction:
         """Keep a publish that has been checked and routed."""
         self.publishes.append(Publish(mandatory, plan.routing, targets, persistent, content, origin))
 
-    def ack(self, deliveries: list[Delivery]) -> None:
+    def ack(self, runs: list[Run]) -> None:
         """Keep an ack."""
-        self.acked += deliveries
+        self.acked += runs
 
-    def refused(self, deliveries: list[Delivery], requeue: bool) -> None:
+    def refused(self, runs: list[Run], requeue: bool) -> None:
         """Keep a nack or reject."""
-        self.refusals.append((deliveries, requeue))
+        self.refusals.append((runs, requeue))
 
     def apply(self) -> None:
         """Do all that was kept."""
@@ -89,19 +91,19 @@ class Transaction:
                 item.origin,
             )
         channel.settle(acked)
-        for deliveries, requeue in refusals:
+        for runs, requeue in refusals:
             if requeue:
-                channel.requeue(deliveries)
+                channel.requeue(runs)
             else:
-                channel.settle(deliveries)
+                channel.settle(runs)
 
     def rollback(self) -> None:
         """Forget what was kept."""
         self.publishes.clear()
-        deliveries = self.acked + [delivery for group, _ in self.refusals for delivery in group]
+        runs = [*self.acked, *chain.from_iterable(refused for refused, _ in self.refusals)]
         self.acked = []
         self.refusals = []
-        self.channel.ledger.restore(deliveries)
+        self.channel.ledger.restore(runs)
 
 
 def tx_select(channel: Channel, method: Any) -> None:

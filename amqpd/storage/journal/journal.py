@@ -48,15 +48,15 @@ class Run:
 
     __slots__ = ("messages", "origin", "priority", "queues", "routing")
 
-    def __init__(self, message: Message, queues: Sequence[int], priority: int) -> None:
-        self.messages = [message]
+    def __init__(self, messages: list[Message], queues: Sequence[int], priority: int) -> None:
+        self.messages = messages
         self.queues = queues
-        self.routing = message[1]
-        self.origin = message[3]
+        self.routing = messages[0][1]
+        self.origin = messages[0][3]
         self.priority = priority
 
 
-NO_RUN = Run((0, b"", b"", 0, 0), (), -1)
+NO_RUN = Run([(0, b"", b"", 0, 0)], (), -1)
 """No message is like this one."""
 
 
@@ -233,22 +233,23 @@ class Journal:
 
     # ------------------------------------------------------------------------------------------- growing
 
-    def enqueue(self, message: Message, queues: Sequence[int], priority: int = 0) -> Growth:
-        """The message now lies in these queues. The sequence is kept: it must not change afterwards.
+    def enqueue(self, messages: list[Message], queues: Sequence[int], priority: int = 0) -> Growth:
+        """The messages, which have routing and origin in common, now lie in these queues.
 
         A plan hands in the same objects each time, so identity is enough to see that a run goes on.
         """
         run = self.run
-        if message[1] is run.routing and queues is run.queues and message[3] == run.origin and priority == run.priority:
-            run.messages.append(message)
+        _, routing, _, origin, _ = messages[0]
+        if routing is run.routing and queues is run.queues and origin == run.origin and priority == run.priority:
+            run.messages += messages
         else:
-            self.run = run = Run(message, queues, priority)
+            self.run = run = Run(messages, queues, priority)
             self.growing.runs.append(run)
         return self.growing
 
-    def settle(self, queue: int, message_id: int) -> None:
-        """The message no longer lies in the queue."""
-        self.growing.settled[queue].append(message_id)
+    def settle(self, queue: int, message_ids: Sequence[int]) -> None:
+        """The messages no longer lie in the queue."""
+        self.growing.settled[queue] += message_ids
 
     def drop(self, queue: int, message_ids: Sequence[int], reason: int) -> None:
         """The messages left the queue unconsumed."""

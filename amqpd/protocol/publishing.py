@@ -72,17 +72,19 @@ def express(channel: Channel, data: bytes, start: int, method_end: int) -> int:
                 position = content_end
             break
         origin = number | max(header_end - position - head, content_end - header_end) << 16
-        same = data[position : header_end + 7 if body_size else header_end]
-        while True:
-            sequence += 2
-            append((sequence | persistent, routing, data[position + head : position + octets], origin, 0))
-            position += octets
-            room -= 1
-            if not data.startswith(same, position) or room <= 0:
-                break
-            if position + octets > length or data[position + octets - 1] != 0xCE:
-                break
-        if room <= 0 or not data.startswith(method, position):
+        sequence += 2
+        append((sequence | persistent, routing, data[position + head : content_end], origin, 0))
+        start, position = position, content_end
+        same = data[start : header_end + 7 if body_size else header_end]
+        if data.startswith(same, position):
+            begins = same[head:]
+            for its_method, content in express_lane.alike(data, position, head, octets, room - len(messages)):
+                if its_method != method or content[-1] != 0xCE or not content.startswith(begins):
+                    break
+                sequence += 2
+                append((sequence | persistent, routing, content, origin, 0))
+                position += octets
+        if len(messages) >= room or not data.startswith(method, position):
             break
     if not messages:
         return 0

@@ -7,9 +7,11 @@ frame by frame, where it gets its specified answer.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 from struct import Struct
 
-__all__ = ["ACK", "ACK_FRAME", "PUBLISH", "acks", "content", "unpack_ack"]
+__all__ = ["ACK", "ACK_FRAME", "PUBLISH", "acks", "alike", "content", "unpack_ack"]
 
 PUBLISH = b"\x00\x3c\x00\x28"
 ACK = b"\x00\x3c\x00\x50"
@@ -52,6 +54,18 @@ def content(data: bytes, start: int, number: int, limit: int) -> tuple[int, int,
     if unpack_body(data, header_end) != (3, number, body_size):
         return None
     return header_end, content_end, body_size
+
+
+@lru_cache(maxsize=1024)
+def halves(first: int, second: int) -> Callable[[memoryview], Iterator[tuple[bytes, bytes]]]:
+    return Struct(f"{first}s{second}s").iter_unpack
+
+
+def alike(data: bytes, start: int, head: int, octets: int, most: int) -> Iterator[tuple[bytes, bytes]]:
+    """What stands from `start` on in pieces of `octets`, at most so many, each parted behind `head` octets: publishes
+    of one size, if they are what they seem to be."""
+    count = min((len(data) - start) // octets, most)
+    return halves(head, octets - head)(memoryview(data)[start : start + count * octets])
 
 
 def acks(data: bytes, start: int, tag: int) -> tuple[int, int]:

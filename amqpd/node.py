@@ -166,6 +166,7 @@ class Node:
         self.broker = Broker(turn, self.store.journal, self.store.catalog, InternalAccess(self.users))
         self.broker.restore(snapshot, opened.messages, opened.next_message_id)
         self.users.on_change(self.access_changed)
+        self.broker.on_vhost_deleted(self.users.vhost_deleted)
         count = sum(map(len, opened.messages.values()))
         log.info(
             "recovered %d durable queues with %d messages after %s",
@@ -188,7 +189,7 @@ class Node:
         if self.users.list_users() or self.broker.vhosts:
             return
         name = settings.text("default_vhost")
-        await self.outcome(lambda done: operations.add_vhost(self.broker, VHostRow(name), done))
+        await self.outcome(lambda done: operations.put_vhost(self.broker, VHostRow(name), done))
         permissions = (
             settings.text("default_permissions.configure"),
             settings.text("default_permissions.write"),

@@ -6,16 +6,17 @@ again and again. A change of rights forgets them all in the call that makes the 
 
 from __future__ import annotations
 
-from amqpd.auth.permissions import compile_pattern
+from amqpd.auth.permissions import compile_pattern, compile_topic_pattern
 from amqpd.auth.users import UserStore
-from amqpd.core.ports import PermissionRow
+from amqpd.core.ports import PermissionRow, TopicPermissionRow
 from amqpd.errors import PreconditionFailed
 
-__all__ = ["ANSWERS_MAX", "InternalAccess"]
+__all__ = ["ANSWERS_MAX", "InternalAccess", "Unrestricted"]
 
 ANSWERS_MAX = 16384
 
 FIELD = {name: PermissionRow._fields.index(name) for name in ("configure", "write", "read")}
+TOPIC_FIELD = {name: TopicPermissionRow._fields.index(name) for name in ("write", "read")}
 
 
 class InternalAccess:
@@ -44,6 +45,23 @@ class InternalAccess:
             answer = self.answers[question] = self.decide(user, vhost, FIELD[permission], resource)
         return answer
 
+    def allows_topic(self, user: str, vhost: str, permission: str, exchange: str, routing_key: str) -> bool:
+        """Whether the user's pattern for this exchange, if there is one, is found in the routing key."""
+        row = self.users.find_topic_permission(user, vhost, exchange)
+        if row is None:
+            return True
+        try:
+            pattern = compile_topic_pattern(row[TOPIC_FIELD[permission]], user, vhost)
+            return pattern.search(routing_key) is not None
+        except PreconditionFailed:
+            return False
+
+    def limit(self, user: str, name: str) -> int | None:
+        """The user's limit of this name; None: it has none."""
+        row = self.users.find_user(user)
+        number = dict(row.limits).get(name) if row is not None else None
+        return number if number is not None and number >= 0 else None
+
     def tags(self, user: str) -> frozenset[str]:
         """The user's tags; none for a user that is gone."""
         row = self.users.find_user(user)
@@ -62,3 +80,22 @@ class InternalAccess:
     def forget(self, user: str, vhost: str | None) -> None:
         """Rights have changed; whose is not looked at, as it is rare and the answers are cheap to find again."""
         self.answers.clear()
+
+
+class Unrestricted:
+    """The rights of who may do everything (`ports.Access`)."""
+
+    def may_enter(self, user: str, vhost: str) -> bool:
+        return True
+
+    def allows(self, user: str, vhost: str, permission: str, resource: str) -> bool:
+        return True
+
+    def allows_topic(self, user: str, vhost: str, permission: str, exchange: str, routing_key: str) -> bool:
+        return True
+
+    def tags(self, user: str) -> frozenset[str]:
+        return frozenset({"administrator"})
+
+    def limit(self, user: str, name: str) -> int | None:
+        return None

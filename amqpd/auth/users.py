@@ -21,8 +21,9 @@ from typing import TypeAlias
 
 from amqpd.auth.directory import Directory
 from amqpd.auth.passwords import ALGORITHMS, SHA256, hash_password
-from amqpd.auth.permissions import compile_pattern
-from amqpd.core.ports import Catalog, Change, PermissionRow, Snapshot, UserRow
+from amqpd.auth.permissions import compile_pattern, compile_topic_pattern
+from amqpd.core.parameters import USER_LIMITS, wrong_limits
+from amqpd.core.ports import Catalog, Change, PermissionRow, Snapshot, TopicPermissionRow, UserRow
 from amqpd.errors import AmqpError, InternalError, NotFound, PreconditionFailed
 
 __all__ = ["TAGS_MAX", "Done", "Listener", "UserStore", "normal_tags"]
@@ -48,7 +49,7 @@ class UserStore:
     ) -> None:
         if algorithm not in ALGORITHMS:
             raise ValueError(f"unknown password hashing algorithm '{algorithm}'")
-        self.current = Directory(snapshot.users, snapshot.permissions)
+        self.current = Directory(snapshot)
         self.planned = dict(self.current.users)
         self.under_way: list[list[Change]] = []
         self.catalog = catalog
@@ -74,6 +75,10 @@ class UserStore:
         """What the user may do in the virtual host; None: it may not even enter."""
         return self.current.permissions.get((user, vhost))
 
+    def find_topic_permission(self, user: str, vhost: str, exchange: str) -> TopicPermissionRow | None:
+        """Which topics the user may use of this exchange; None: all of them."""
+        return self.current.topic_permissions.get((user, vhost, exchange))
+
     def list_users(self) -> list[UserRow]:
         """All users, the oldest first."""
         return list(self.current.users.values())
@@ -88,6 +93,14 @@ class UserStore:
         if vhost is not None:
             self.require_vhost(vhost)
         return self.current.find_permissions(user, vhost)
+
+    def list_topic_permissions(self, user: str | None = None, vhost: str | None = None) -> list[TopicPermissionRow]:
+        """The same of topic permissions. Raises NotFound."""
+        if user is not None:
+            self.get_user(user)
+        if vhost is not None:
+            self.require_vhost(vhost)
+        return self.current.find_topic_permissions(user, vhost)
 
     # -------------------------------------------------------------------------------------------- users
 
@@ -129,6 +142,21 @@ class UserStore:
         """The user and its permissions are gone. Raises NotFound."""
         self.write([Change(False, require_user(self.planned, name))], done)
 
+    def set_limits(self, name: str, limits: Mapping[str, object], done: Done) -> None:
+        """These limits, beside the others that the user has; a negative number is no limit.
+
+        Raises NotFound, PreconditionFailed for what is no limit.
+        """
+        row = require_user(self.planned, name)
+        limits = self.checked_limits(limits)
+        self.write([Change(True, row._replace(limits=tuple({**dict(row.limits), **limits}.items())))], done)
+
+    def clear_limits(self, name: str, limit: str, done: Done) -> None:
+        """The user has no such limit any more; "all": none at all. Raises NotFound."""
+        row = require_user(self.planned, name)
+        kept = () if limit == "all" else tuple(pair for pair in row.limits if pair[0] != limit)
+        self.write([Change(True, row._replace(limits=kept))], done)
+
     # -------------------------------------------------------------------------------------- permissions
 
     def set_permissions(self, user: str, vhost: str, configure: str, write: str, read: str, done: Done) -> None:
@@ -145,15 +173,42 @@ class UserStore:
         require_user(self.planned, user)
         self.write([Change(False, PermissionRow(user, vhost, "", "", ""))], done)
 
+    def set_topic_permissions(self, user: str, vhost: str, exchange: str, write: str, read: str, done: Done) -> None:
+        """These patterns for routing keys of the exchange, which need not exist.
+
+        Raises NotFound for user or virtual host, PreconditionFailed for a pattern that is no regular expression.
+        """
+        require_user(self.planned, user)
+        self.require_vhost(vhost)
+        for pattern in (write, read):
+            compile_topic_pattern(pattern, user, vhost)
+        self.write([Change(True, TopicPermissionRow(user, vhost, exchange, write, read))], done)
+
+    def clear_topic_permissions(self, user: str, vhost: str, exchange: str | None, done: Done) -> None:
+        """No patterns for this exchange any more; None: for no exchange. Raises NotFound for user or virtual host."""
+        self.require_vhost(vhost)
+        require_user(self.planned, user)
+        if exchange is not None:
+            rows = [TopicPermissionRow(user, vhost, exchange, "", "")]
+        else:
+            rows = self.current.find_topic_permissions(user, vhost)
+        self.write([Change(False, row) for row in rows], done)
+
     def vhost_deleted(self, name: str) -> None:
-        """The virtual host is gone, in the catalog with its permissions: forget them here, those under way too.
+        """The virtual host is gone, in the catalog with all permissions in it: forget them here, those under way too.
 
         To be called when its deletion is submitted, before another virtual host can take the name.
         """
         for changes in self.under_way:
-            changes[:] = [c for c in changes if not (isinstance(c.row, PermissionRow) and c.row.vhost == name)]
-        for row in self.current.drop_permissions(vhost=name):
-            self.tell(row.user, name)
+            changes[:] = [
+                change
+                for change in changes
+                if not (isinstance(change.row, PermissionRow | TopicPermissionRow) and change.row.vhost == name)
+            ]
+        users = {row.user for row in self.current.drop_permissions(vhost=name)}
+        users |= {row.user for row in self.current.drop_topic_permissions(vhost=name)}
+        for user in users:
+            self.tell(user, name)
 
     # ----------------------------------------------------------------------------------------- checking
 
@@ -168,19 +223,21 @@ class UserStore:
     ) -> UserRow:
         """The row of a user with this password, or this hash made with `algorithm` (None: the one for new passwords).
 
-        With neither, or a blank password, it cannot log in by password. Raises PreconditionFailed for both, an unknown
-        algorithm, no name, or too many tags.
+        With neither, or a blank password, it cannot log in by password. Limits that the user has stay. Raises
+        PreconditionFailed for both, an unknown algorithm, no name, or too many tags.
         """
         if not name:
             raise PreconditionFailed("user cannot be an empty string")
+        before = self.planned.get(name)
+        limits = before.limits if before is not None else ()
         if password_hash is None:
-            return UserRow(name, self.hash(password or ""), self.algorithm, normal_tags(tags))
+            return UserRow(name, self.hash(password or ""), self.algorithm, normal_tags(tags), limits)
         if password is not None:
             raise PreconditionFailed("both password and password_hash are provided")
         algorithm = algorithm or self.algorithm
         if algorithm not in ALGORITHMS:
             raise PreconditionFailed(f"unknown password hashing algorithm '{algorithm}'")
-        return UserRow(name, password_hash, algorithm, normal_tags(tags))
+        return UserRow(name, password_hash, algorithm, normal_tags(tags), limits)
 
     def new_permission(self, user: str, vhost: str, configure: str, write: str, read: str) -> PermissionRow:
         """The row of these permissions; whether there is such a user is not looked at.
@@ -191,6 +248,13 @@ class UserStore:
         for pattern in (configure, write, read):
             compile_pattern(pattern)
         return PermissionRow(user, vhost, configure, write, read)
+
+    def checked_limits(self, limits: Mapping[str, object]) -> dict[str, int]:
+        """These limits. Raises PreconditionFailed for one that is no number, or none that a user can have."""
+        wrong = wrong_limits("user-limits", limits, USER_LIMITS)
+        if wrong is not None:
+            raise PreconditionFailed(wrong)
+        return {name: number for name, number in limits.items() if isinstance(number, int)}
 
     # ------------------------------------------------------------------------------------------ writing
 
@@ -232,7 +296,7 @@ class UserStore:
         for change in changes:
             if isinstance(change.row, UserRow):
                 self.tell(change.row.name, None)
-            elif isinstance(change.row, PermissionRow):
+            elif isinstance(change.row, PermissionRow | TopicPermissionRow):
                 self.tell(change.row.user, change.row.vhost)
 
     def tell(self, user: str, vhost: str | None) -> None:

@@ -6,7 +6,9 @@ the management face work on it through `core/operations`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from amqpd.core.arguments import queue_type
@@ -18,6 +20,7 @@ from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import ReplyTarget
 from amqpd.core.turn import Turn
 from amqpd.core.vhost import VHost
+from amqpd.errors import PreconditionFailed
 from amqpd.wire.outgoing import Content
 from amqpd.wire.tables import decode_table
 
@@ -36,6 +39,10 @@ class Connection(Protocol):
 
     @property
     def vhost_name(self) -> str: ...
+
+    @property
+    def channel_count(self) -> int:
+        """How many channels it has open."""
 
     def force_close(self, reason: str) -> None:
         """Send connection.close 320 with this reason."""
@@ -61,6 +68,10 @@ class Broker:
         self.sequence = 0
         """The last message id given, without its lowest bit."""
         self.next_queue_id = 1
+        self.default_queue_type = ""
+        """The type of queues declared without one where the virtual host has none of its own; empty: classic."""
+        self.global_parameters: dict[str, object] = {}
+        self.vhost_listeners: list[Callable[[str], None]] = []
 
     # --------------------------------------------------------------------------------------------- start
 
@@ -70,6 +81,7 @@ class Broker:
         self.next_queue_id = snapshot.next_queue_id
         for row in snapshot.vhosts:
             self.vhosts[row.name] = VHost(row)
+        self.restore_parameters(snapshot)
         for exchange in snapshot.exchanges:
             vhost = self.vhosts[exchange.vhost]
             arguments, _ = decode_table(exchange.arguments)
@@ -99,14 +111,31 @@ class Broker:
                 turn=self.turn,
                 journal=self.journal,
             )
-            restored.recover(messages.get(queue.id, ()))
             self.vhosts[queue.vhost].add_queue(restored)
+            restored.recover(messages.get(queue.id, ()))
         for binding in snapshot.bindings:
             vhost = self.vhosts[binding.vhost]
             ends = vhost.queues if binding.destination_kind == "queue" else vhost.exchanges
             arguments, _ = decode_table(binding.arguments)
             source, destination = vhost.exchanges[binding.source], ends[binding.destination]
             vhost.add_binding(Binding(source, destination, binding.routing_key, arguments))
+
+    def restore_parameters(self, snapshot: Snapshot) -> None:
+        """Runtime parameters come before what they apply to."""
+        for parameter in snapshot.parameters:
+            # A policy was checked when it was set, but by another Python version's `re`: then it applies to nothing.
+            with suppress(PreconditionFailed):
+                vhost = self.vhosts[parameter.vhost]
+                vhost.put_parameter(parameter.component, parameter.name, json.loads(parameter.value))
+        for row in snapshot.global_parameters:
+            self.global_parameters[row.name] = json.loads(row.value)
+        for vhost in self.vhosts.values():
+            for exchange in vhost.exchanges.values():
+                vhost.apply_policies(exchange)
+
+    def on_vhost_deleted(self, listener: Callable[[str], None]) -> None:
+        """Call `listener(name)` when a virtual host is gone from the model, before another can take the name."""
+        self.vhost_listeners.append(listener)
 
     def add_vhost(self, row: VHostRow) -> VHost:
         """The virtual host exists from now on."""

@@ -94,7 +94,8 @@ class Plans:
     def find(self, arguments: bytes, exchange_name: str, key: str) -> Plan:
         """The plan for a publish with these undecoded arguments.
 
-        Raises AccessRefused when the user may not write to the exchange or it is internal, NotFound when there is none.
+        Raises AccessRefused when the user may not write to the exchange or its topic, or the exchange is internal,
+        NotFound when there is none.
         """
         plan = self.known.get(arguments)
         if plan is not None and plan.guard.epoch == plan.epoch:
@@ -130,10 +131,21 @@ class Plans:
             raise NotFound(f"no {exchange_resource(exchange_name, vhost.name)}")
         if exchange.internal:
             raise AccessRefused(f"cannot publish to internal {exchange_resource(exchange_name, vhost.name)}")
+        self.check_topic(exchange, key)
         if routing.depends(exchange, vhost.exchanges) is not Depends.KEY:
             return Plan(exchange, key, fields, exchange, None)
         targets = routing.route(exchange, (key,), {}, vhost.exchanges, vhost.queues)
         return Plan(exchange, key, fields, exchange, targets)
+
+    def check_topic(self, exchange: Exchange, key: str) -> None:
+        """Raises AccessRefused when the exchange is of type topic and this topic is not the user's to write."""
+        if exchange.kind != "topic":
+            return
+        if not self.access.allows_topic(self.user, self.vhost.name, "write", exchange.name, key):
+            raise AccessRefused(
+                f"write access to topic '{key}' in exchange '{exchange.name}' in vhost '{self.vhost.name}' refused for "
+                f"user '{self.user}'"
+            )
 
     def make_default(self, key: str, fields: bytes) -> Plan:
         queue = self.vhost.queues.get(key)
@@ -145,8 +157,13 @@ class Plans:
         return Plan(None, key, fields, UNGUARDED, ())
 
     def route(self, plan: Plan, keys: Sequence[str], headers: Table) -> Sequence[Target]:
-        """The targets of one message that has to be asked: by its headers, or for its CC and BCC keys too."""
+        """The targets of one message that has to be asked: by its headers, or for its CC and BCC keys too.
+
+        Raises AccessRefused for a further key that the user may not write to.
+        """
         if plan.exchange is not None:
+            for key in keys[1:]:
+                self.check_topic(plan.exchange, key)
             return routing.route(plan.exchange, keys, headers, self.vhost.exchanges, self.vhost.queues)
         targets: dict[Target, None] = {}
         for key in keys:

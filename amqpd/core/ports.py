@@ -20,14 +20,17 @@ __all__ = [
     "Commit",
     "Committed",
     "ExchangeRow",
+    "GlobalParameterRow",
     "Identity",
     "Journal",
     "LoginRefused",
+    "ParameterRow",
     "PermissionRow",
     "QueueRow",
     "Recovered",
     "Row",
     "Snapshot",
+    "TopicPermissionRow",
     "UserRow",
     "VHostRow",
 ]
@@ -90,19 +93,27 @@ class Recovered(NamedTuple):
 
 
 class VHostRow(NamedTuple):
+    """A virtual host and its metadata; `default_queue_type` is empty where the node's own is to hold."""
+
     name: str
     description: str = ""
     tags: tuple[str, ...] = ()
     default_queue_type: str = ""
+    protected_from_deletion: bool = False
+    tracing: bool = False
 
 
 class UserRow(NamedTuple):
-    """A user as RabbitMQ's definitions carry one; `password_hash` is salt + digest, empty: no password login."""
+    """A user as RabbitMQ's definitions carry one; `password_hash` is salt + digest, empty: no password login.
+
+    `limits` are (name, number) pairs: "max-connections", "max-channels"; a negative number is no limit.
+    """
 
     name: str
     password_hash: bytes
     hashing_algorithm: str
     tags: tuple[str, ...] = ()
+    limits: tuple[tuple[str, int], ...] = ()
 
 
 class PermissionRow(NamedTuple):
@@ -111,6 +122,32 @@ class PermissionRow(NamedTuple):
     configure: str
     write: str
     read: str
+
+
+class TopicPermissionRow(NamedTuple):
+    """What a user may publish to a topic exchange, and bind to it, by routing key. Without a row: everything."""
+
+    user: str
+    vhost: str
+    exchange: str
+    write: str
+    read: str
+
+
+class ParameterRow(NamedTuple):
+    """A runtime parameter: a value of a component, in JSON. Policies and the limits of virtual hosts are some."""
+
+    vhost: str
+    component: str
+    name: str
+    value: str
+
+
+class GlobalParameterRow(NamedTuple):
+    """A runtime parameter of no virtual host, in JSON."""
+
+    name: str
+    value: str
 
 
 class ExchangeRow(NamedTuple):
@@ -145,13 +182,23 @@ class BindingRow(NamedTuple):
     arguments: bytes
 
 
-Row: TypeAlias = VHostRow | UserRow | PermissionRow | ExchangeRow | QueueRow | BindingRow
+Row: TypeAlias = (
+    VHostRow
+    | UserRow
+    | PermissionRow
+    | TopicPermissionRow
+    | ParameterRow
+    | GlobalParameterRow
+    | ExchangeRow
+    | QueueRow
+    | BindingRow
+)
 
 
 class Change(NamedTuple):
     """One change of the catalog. A put replaces the row with the same key; a drop reads only the key's fields.
 
-    Dropping a vhost drops all that is in it and its permissions, a user its permissions, an exchange or queue the
+    Dropping a vhost drops all that is in it and all permissions in it, a user its permissions, an exchange or queue the
     bindings that start or end there.
     """
 
@@ -169,6 +216,9 @@ class Snapshot(NamedTuple):
     queues: list[QueueRow]
     bindings: list[BindingRow]
     next_queue_id: int
+    topic_permissions: Sequence[TopicPermissionRow] = ()
+    parameters: Sequence[ParameterRow] = ()
+    global_parameters: Sequence[GlobalParameterRow] = ()
 
 
 Committed: TypeAlias = Callable[[Exception | None], None]
@@ -226,4 +276,10 @@ class Access(Protocol):
 
     def allows(self, user: str, vhost: str, permission: str, resource: str) -> bool: ...
 
+    def allows_topic(self, user: str, vhost: str, permission: str, exchange: str, routing_key: str) -> bool:
+        """The same for one routing key of a topic exchange: "write" to publish, "read" to bind."""
+
     def tags(self, user: str) -> frozenset[str]: ...
+
+    def limit(self, user: str, name: str) -> int | None:
+        """The user's "max-connections" or "max-channels"; None: no such limit."""

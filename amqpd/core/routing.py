@@ -31,13 +31,24 @@ class Exchanges(dict[str, Exchange]):
             self.naming.setdefault(exchange.alternate, {})[exchange] = None
 
     def __delitem__(self, name: str) -> None:
-        alternate = self[name].alternate
-        if alternate is not None:
-            naming = self.naming[alternate]
-            del naming[self[name]]
-            if not naming:
-                del self.naming[alternate]
+        self.forget(self[name])
         super().__delitem__(name)
+
+    def forget(self, exchange: Exchange) -> None:
+        """The exchange names no alternate any more."""
+        if exchange.alternate is not None:
+            naming = self.naming[exchange.alternate]
+            del naming[exchange]
+            if not naming:
+                del self.naming[exchange.alternate]
+
+    def change_alternate(self, exchange: Exchange, alternate: str | None) -> None:
+        """An exchange that is here names another alternate, or none, from now on."""
+        if alternate != exchange.alternate:
+            self.forget(exchange)
+            exchange.alternate = alternate
+            self[exchange.name] = exchange
+            bump(exchange, self)
 
 
 def route(

@@ -57,6 +57,7 @@ ERROR_NAMES = {
     403: "not_authorized",
     404: "not_found",
     405: "method_not_allowed",
+    412: "precondition_failed",
     413: "content_too_large",
     500: "internal_server_error",
     503: "service_unavailable",

@@ -10,7 +10,8 @@ import hashlib
 from urllib.parse import quote_plus
 
 from amqpd.core.exchanges.base import Binding, Exchange
-from amqpd.core.ports import PermissionRow, UserRow
+from amqpd.core.policy import UNTOUCHED, Applied
+from amqpd.core.ports import PermissionRow, TopicPermissionRow, UserRow
 from amqpd.core.queues.consumer import Consumer
 from amqpd.core.queues.queue import Queue
 from amqpd.core.vhost import VHost
@@ -26,11 +27,19 @@ __all__ = [
     "permission",
     "properties_key",
     "queue",
+    "topic_permission",
     "user",
     "vhost",
 ]
 
-NO_POLICY: Item = {"policy": None}
+
+def policies(applied: Applied) -> Item:
+    """The policies that count for a queue or exchange."""
+    return {
+        "policy": applied.policy.name if applied.policy is not None else None,
+        "operator_policy": applied.operator.name if applied.operator is not None else None,
+        "effective_policy_definition": applied.definition,
+    }
 
 
 def exchange(exchange: Exchange) -> Item:
@@ -43,7 +52,7 @@ def exchange(exchange: Exchange) -> Item:
         "auto_delete": exchange.auto_delete,
         "internal": exchange.internal,
         "arguments": to_json(exchange.arguments),
-        **NO_POLICY,
+        **policies(exchange.applied),
     }
 
 
@@ -57,7 +66,7 @@ def default_exchange(vhost: str) -> Item:
         "auto_delete": False,
         "internal": False,
         "arguments": {},
-        **NO_POLICY,
+        **policies(UNTOUCHED),
     }
 
 
@@ -74,9 +83,7 @@ def queue(queue: Queue, node: str) -> Item:
         "arguments": to_json(queue.arguments),
         "node": node,
         "state": "running",
-        **NO_POLICY,
-        "operator_policy": None,
-        "effective_policy_definition": {},
+        **policies(queue.applied),
         "messages": queue.ready + queue.unacked,
         "messages_ready": queue.ready,
         "messages_unacknowledged": queue.unacked,
@@ -156,21 +163,20 @@ def default_binding(queue: Queue) -> Item:
 # ------------------------------------------------------------------------------------------- virtual hosts, users
 
 
-def vhost(vhost: VHost, node: str) -> Item:
-    """One virtual host."""
+def vhost(vhost: VHost, node: str, default_queue_type: str) -> Item:
+    """One virtual host; `default_queue_type` is the node's."""
     row = vhost.row
-    default_type = row.default_queue_type or "classic"
-    return {
-        "name": row.name,
+    metadata = {
         "description": row.description,
         "tags": list(row.tags),
-        "default_queue_type": default_type,
-        "metadata": {
-            "description": row.description,
-            "tags": list(row.tags),
-            "default_queue_type": default_type,
-        },
-        "tracing": False,
+        "default_queue_type": row.default_queue_type or default_queue_type or "classic",
+    }
+    return {
+        "name": row.name,
+        **metadata,
+        "metadata": metadata,
+        "protected_from_deletion": row.protected_from_deletion,
+        "tracing": row.tracing,
         "cluster_state": {node: "running"},
     }
 
@@ -182,7 +188,7 @@ def user(row: UserRow) -> Item:
         "password_hash": base64.b64encode(row.password_hash).decode("ascii"),
         "hashing_algorithm": row.hashing_algorithm,
         "tags": list(row.tags),
-        "limits": {},
+        "limits": dict(row.limits),
     }
 
 
@@ -195,3 +201,8 @@ def permission(row: PermissionRow) -> Item:
         "write": row.write,
         "read": row.read,
     }
+
+
+def topic_permission(row: TopicPermissionRow) -> Item:
+    """What a user may do with the topics of an exchange."""
+    return dict(row._asdict())

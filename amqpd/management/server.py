@@ -14,6 +14,7 @@ from pathlib import Path
 
 from aiohttp import web
 
+from amqpd.auth.access import Unrestricted
 from amqpd.auth.users import UserStore
 from amqpd.core.broker import Broker
 from amqpd.core.operations import Actor
@@ -31,19 +32,6 @@ ADMINISTRATOR = "amqpctl"
 
 STOP_GRACE = 2.0
 """Seconds that requests under way have at a stop."""
-
-
-class Unrestricted:
-    """The rights of who may do everything (`ports.Access`)."""
-
-    def may_enter(self, user: str, vhost: str) -> bool:
-        return True
-
-    def allows(self, user: str, vhost: str, permission: str, resource: str) -> bool:
-        return True
-
-    def tags(self, user: str) -> frozenset[str]:
-        return frozenset({"administrator"})
 
 
 def application(broker: Broker, users: UserStore, node: NodeInfo, authenticate: Authenticate) -> web.Application:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from amqpd.core import operations
 from amqpd.core.operations import Actor
 from amqpd.core.ports import LoginRefused
 from amqpd.errors import AccessRefused, AmqpError, CommandInvalid, NotAllowed, SyntaxError_
@@ -160,14 +161,15 @@ def negotiated(name: str, asked: int, least: int, most: int) -> int:
 def open_(session: Session, method: Any) -> None:
     """connection.open: the virtual host, if the user may enter it."""
     broker, name, user = session.broker, method.virtual_host, session.user
-    vhost = broker.vhosts.get(name)
-    if vhost is None:
-        raise NotAllowed(f"vhost {name} not found")
-    if not broker.access.may_enter(user, name):
-        raise NotAllowed(f"access to vhost '{name}' refused for user '{user}'")
     limit = session.settings.max_connections
     if limit is not None and len(broker.connections) >= limit:
         raise NotAllowed(f"connection refused: node connection limit ({limit}) is reached")
+    vhost = broker.vhosts.get(name)
+    if vhost is None:
+        raise NotAllowed(f"vhost {name} not found")
+    operations.check_connection_limits(broker, vhost, user)
+    if not broker.access.may_enter(user, name):
+        raise NotAllowed(f"access to vhost '{name}' refused for user '{user}'")
     session.vhost = vhost
     session.plans = broker.plans(vhost, user)
     session.actor = Actor(user, broker.access, session)

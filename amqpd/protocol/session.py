@@ -277,6 +277,11 @@ class Session:
             )
             self.failed(NotAllowed(text, (20, 10)), None, None)
             return
+        try:
+            operations.check_channel_limit(self.broker, self.user)
+        except NotAllowed as error:
+            self.failed(error, None, None)
+            return
         self.channels[number] = Channel(self, number)
         self.send_method(number, methods.build(commands.Channel.OpenOk))
 
@@ -467,6 +472,10 @@ class Session:
     @property
     def vhost_name(self) -> str:
         return self.vhost.name if self.vhost is not None else ""
+
+    @property
+    def channel_count(self) -> int:
+        return len(self.channels)
 
     @property
     def identity(self) -> str:

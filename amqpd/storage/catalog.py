@@ -24,10 +24,13 @@ from amqpd.core.ports import (
     Change,
     Committed,
     ExchangeRow,
+    GlobalParameterRow,
+    ParameterRow,
     PermissionRow,
     QueueRow,
     Row,
     Snapshot,
+    TopicPermissionRow,
     UserRow,
     VHostRow,
 )
@@ -58,6 +61,17 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
         "INSERT INTO counters VALUES ('next_queue_id', 1)",
     ),
+    (
+        "ALTER TABLE vhosts ADD COLUMN protected_from_deletion INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE vhosts ADD COLUMN tracing INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE users ADD COLUMN limits TEXT NOT NULL DEFAULT '[]'",
+        'CREATE TABLE topic_permissions (seq INTEGER PRIMARY KEY, "user" TEXT NOT NULL, vhost TEXT NOT NULL,'
+        " exchange TEXT NOT NULL, write TEXT NOT NULL, read TEXT NOT NULL,"
+        ' UNIQUE ("user", vhost, exchange))',
+        "CREATE TABLE parameters (seq INTEGER PRIMARY KEY, vhost TEXT NOT NULL, component TEXT NOT NULL,"
+        " name TEXT NOT NULL, value TEXT NOT NULL, UNIQUE (vhost, component, name))",
+        "CREATE TABLE global_parameters (seq INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, value TEXT NOT NULL)",
+    ),
 )
 """Statements that lead from each schema version (its index) to the next. Never changed, only added to."""
 
@@ -68,13 +82,19 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 def put(row: Row) -> list[Statement]:
     """The statements that make the row exist as it is."""
     if isinstance(row, VHostRow):
-        values: tuple[object, ...] = (row.name, row.description, json.dumps(row.tags), row.default_queue_type)
-        return [upsert("vhosts", ("name",), ("description", "tags", "default_queue_type"), values)]
+        values: tuple[object, ...] = (*row[:2], json.dumps(row.tags), *row[3:])
+        return [upsert("vhosts", ("name",), VHostRow._fields[1:], values)]
     if isinstance(row, UserRow):
-        values = (row.name, row.password_hash, row.hashing_algorithm, json.dumps(row.tags))
-        return [upsert("users", ("name",), ("password_hash", "hashing_algorithm", "tags"), values)]
+        values = (*row[:3], json.dumps(row.tags), json.dumps(row.limits))
+        return [upsert("users", ("name",), UserRow._fields[1:], values)]
     if isinstance(row, PermissionRow):
         return [upsert("permissions", ('"user"', "vhost"), ("configure", "write", "read"), row)]
+    if isinstance(row, TopicPermissionRow):
+        return [upsert("topic_permissions", ('"user"', "vhost", "exchange"), ("write", "read"), row)]
+    if isinstance(row, ParameterRow):
+        return [upsert("parameters", ("vhost", "component", "name"), ("value",), row)]
+    if isinstance(row, GlobalParameterRow):
+        return [upsert("global_parameters", ("name",), ("value",), row)]
     if isinstance(row, ExchangeRow):
         return [upsert("exchanges", ("vhost", "name"), ("kind", "auto_delete", "internal", "arguments"), row)]
     if isinstance(row, QueueRow):
@@ -109,16 +129,23 @@ def upsert(table: str, key: tuple[str, ...], rest: tuple[str, ...], values: tupl
 def drop(row: Row) -> list[Statement]:
     """The statements that make the row, and what goes with it, not exist."""
     if isinstance(row, VHostRow):
-        inside = ("permissions", "exchanges", "queues", "bindings")
+        inside = ("permissions", "topic_permissions", "parameters", "exchanges", "queues", "bindings")
         gone: list[Statement] = [(f"DELETE FROM {table} WHERE vhost = ?", (row.name,)) for table in inside]
         return [*gone, ("DELETE FROM vhosts WHERE name = ?", (row.name,))]
     if isinstance(row, UserRow):
         return [
             ('DELETE FROM permissions WHERE "user" = ?', (row.name,)),
+            ('DELETE FROM topic_permissions WHERE "user" = ?', (row.name,)),
             ("DELETE FROM users WHERE name = ?", (row.name,)),
         ]
     if isinstance(row, PermissionRow):
         return [('DELETE FROM permissions WHERE "user" = ? AND vhost = ?', (row.user, row.vhost))]
+    if isinstance(row, TopicPermissionRow):
+        return [('DELETE FROM topic_permissions WHERE "user" = ? AND vhost = ? AND exchange = ?', row[:3])]
+    if isinstance(row, ParameterRow):
+        return [("DELETE FROM parameters WHERE vhost = ? AND component = ? AND name = ?", row[:3])]
+    if isinstance(row, GlobalParameterRow):
+        return [("DELETE FROM global_parameters WHERE name = ?", (row.name,))]
     if isinstance(row, BindingRow):
         condition = " AND ".join(f"{name} = ?" for name in BINDING_KEY)
         return [(f"DELETE FROM bindings WHERE {condition}", binding_values(row))]
@@ -177,12 +204,14 @@ class SQLiteCatalog:
         rows = self.rows
         return Snapshot(
             vhosts=[
-                VHostRow(name, description, tuple(json.loads(tags)), kind)
-                for name, description, tags, kind in rows("name, description, tags, default_queue_type FROM vhosts")
+                VHostRow(name, description, tuple(json.loads(tags)), kind, bool(protected), bool(tracing))
+                for name, description, tags, kind, protected, tracing in rows(
+                    f"{', '.join(VHostRow._fields)} FROM vhosts"
+                )
             ],
             users=[
-                UserRow(name, bytes(digest), algorithm, tuple(json.loads(tags)))
-                for name, digest, algorithm, tags in rows("name, password_hash, hashing_algorithm, tags FROM users")
+                UserRow(name, bytes(digest), algorithm, tuple(json.loads(tags)), tuple(map(tuple, json.loads(limits))))
+                for name, digest, algorithm, tags, limits in rows(f"{', '.join(UserRow._fields)} FROM users")
             ],
             permissions=[PermissionRow(*row) for row in rows('"user", vhost, configure, write, read FROM permissions')],
             exchanges=[
@@ -204,6 +233,11 @@ class SQLiteCatalog:
                 for vhost, source, kind, destination, key, arguments in rows(f"{', '.join(BINDING_KEY)} FROM bindings")
             ],
             next_queue_id=self.connection.execute("SELECT value FROM counters").fetchall()[0][0],
+            topic_permissions=[
+                TopicPermissionRow(*row) for row in rows('"user", vhost, exchange, write, read FROM topic_permissions')
+            ],
+            parameters=[ParameterRow(*row) for row in rows("vhost, component, name, value FROM parameters")],
+            global_parameters=[GlobalParameterRow(*row) for row in rows("name, value FROM global_parameters")],
         )
 
     def rows(self, what: str) -> list[tuple[Any, ...]]:

@@ -9,10 +9,13 @@ from amqpd.core.ports import (
     Change,
     Committed,
     ExchangeRow,
+    GlobalParameterRow,
+    ParameterRow,
     PermissionRow,
     QueueRow,
     Row,
     Snapshot,
+    TopicPermissionRow,
     UserRow,
     VHostRow,
 )
@@ -98,6 +101,9 @@ class MemoryCatalog:
             [row for row in rows if isinstance(row, QueueRow)],
             [row for row in rows if isinstance(row, BindingRow)],
             self.next_queue_id,
+            [row for row in rows if isinstance(row, TopicPermissionRow)],
+            [row for row in rows if isinstance(row, ParameterRow)],
+            [row for row in rows if isinstance(row, GlobalParameterRow)],
         )
 
     def submit(self, changes: Sequence[Change], done: Committed) -> None:
@@ -118,10 +124,12 @@ class MemoryCatalog:
 
 def key_of(row: Row) -> tuple[object, ...]:
     """What two rows that replace each other have in common."""
-    if isinstance(row, VHostRow | UserRow):
+    if isinstance(row, VHostRow | UserRow | GlobalParameterRow):
         return type(row), row.name
     if isinstance(row, PermissionRow):
         return PermissionRow, row.user, row.vhost
+    if isinstance(row, TopicPermissionRow | ParameterRow):
+        return type(row), *row[:3]
     if isinstance(row, BindingRow):
         return BindingRow, *row
     return type(row), row.vhost, row.name
@@ -130,9 +138,9 @@ def key_of(row: Row) -> tuple[object, ...]:
 def goes_with(row: Row, gone: Row) -> bool:
     """Whether the row exists only as long as the one that was dropped."""
     if isinstance(gone, VHostRow):
-        return not isinstance(row, VHostRow | UserRow) and row.vhost == gone.name
+        return not isinstance(row, VHostRow | UserRow | GlobalParameterRow) and row.vhost == gone.name
     if isinstance(gone, UserRow):
-        return isinstance(row, PermissionRow) and row.user == gone.name
+        return isinstance(row, PermissionRow | TopicPermissionRow) and row.user == gone.name
     if isinstance(gone, ExchangeRow | QueueRow) and isinstance(row, BindingRow) and row.vhost == gone.vhost:
         if isinstance(gone, QueueRow):
             return row.destination_kind == "queue" and row.destination == gone.name

@@ -15,10 +15,13 @@ from amqpd.core.ports import (
     BindingRow,
     Change,
     ExchangeRow,
+    GlobalParameterRow,
+    ParameterRow,
     PermissionRow,
     QueueRow,
     Row,
     Snapshot,
+    TopicPermissionRow,
     UserRow,
     VHostRow,
 )
@@ -27,13 +30,29 @@ from amqpd.storage.catalog import MIGRATIONS, SQLiteCatalog
 from amqpd.storage.errors import NewerSchema, StorageError
 from amqpd.storage.memory import MemoryCatalog
 
-VHOST = VHostRow("/", "the default", ("a", "b"), "classic")
-USER = UserRow("guest", b"\x00\xffdigest", "rabbit_password_hashing_sha256", ("administrator",))
+VHOST = VHostRow("/", "the default", ("a", "b"), "classic", True, True)
+USER = UserRow(
+    "guest", b"\x00\xffdigest", "rabbit_password_hashing_sha256", ("administrator",), (("max-connections", 3),)
+)
 PERMISSION = PermissionRow("guest", "/", ".*", ".*", "^x$")
 EXCHANGE = ExchangeRow("/", "logs", "topic", True, False, b"\x00\x00\x00\x00")
 QUEUE = QueueRow(7, "/", "q", True, b"\x00\x00\x00\x02xx")
 BINDING = BindingRow("/", "logs", "queue", "q", "a.\udcff.#", b"\x00\x00\x00\x00")
-ALL: list[Row] = [VHOST, USER, PERMISSION, EXCHANGE, QUEUE, BINDING]
+TOPIC_PERMISSION = TopicPermissionRow("guest", "/", "logs", "^a", "^b")
+PARAMETER = ParameterRow("/", "policy", "ttl", '{"pattern":"^a"}')
+GLOBAL_PARAMETER = GlobalParameterRow("cluster_name", '"rabbit"')
+ALL: list[Row] = [
+    VHOST,
+    USER,
+    PERMISSION,
+    TOPIC_PERMISSION,
+    PARAMETER,
+    GLOBAL_PARAMETER,
+    EXCHANGE,
+    QUEUE,
+    BINDING,
+]
+NOTHING = Snapshot([], [], [], [], [], [], 1, [], [], [])
 
 Open = Callable[[], SQLiteCatalog]
 
@@ -67,11 +86,13 @@ def puts(*rows: Row) -> list[Change]:
 
 def test_everything_is_there_after_a_new_start(loop, open_catalog: Open) -> None:  # type: ignore[no-untyped-def]
     catalog = open_catalog()
-    assert catalog.load() == Snapshot([], [], [], [], [], [], 1)
+    assert catalog.load() == NOTHING
     assert put(loop, catalog, puts(*ALL)) == [None]
     assert put(loop, catalog, puts(*ALL)) == [None], "a put can be repeated"
     again = open_catalog().load()
-    assert again == Snapshot([VHOST], [USER], [PERMISSION], [EXCHANGE], [QUEUE], [BINDING], 8)
+    assert again == Snapshot([VHOST], [USER], [PERMISSION], [EXCHANGE], [QUEUE], [BINDING], 8)._replace(
+        topic_permissions=[TOPIC_PERMISSION], parameters=[PARAMETER], global_parameters=[GLOBAL_PARAMETER]
+    )
     assert type(again.exchanges[0].auto_delete) is bool
 
 
@@ -190,6 +211,19 @@ def test_an_older_schema_is_brought_up_to_date(loop, open_catalog: Open, monkeyp
     assert open_catalog().load().queues == [QUEUE], "a migration is made once"
 
 
+def test_a_catalog_of_the_first_version_is_read(
+    loop, tmp_path: Path, open_catalog: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:  # type: ignore[no-untyped-def]
+    with monkeypatch.context() as patch:
+        patch.setattr(catalog_module, "MIGRATIONS", MIGRATIONS[:1])
+        first = SQLiteCatalog(tmp_path / "catalog", loop.deliver)
+        first.connection.execute("INSERT INTO vhosts VALUES (1, '/', '', '[]', '')")
+        first.connection.execute("INSERT INTO users VALUES (1, 'u', x'00', 'sha', '[]')")
+        first.close()
+    snapshot = open_catalog().load()
+    assert (snapshot.vhosts, snapshot.users) == ([VHostRow("/")], [UserRow("u", b"\0", "sha")])
+
+
 def test_a_migration_that_fails_changes_nothing(
     loop, tmp_path: Path, open_catalog: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # type: ignore[no-untyped-def]
@@ -212,6 +246,9 @@ ROWS: st.SearchStrategy[Row] = st.one_of(
     st.builds(VHostRow, NAMES, st.sampled_from(["", "text"])),
     st.builds(UserRow, NAMES, st.sampled_from([b"", b"x"]), st.just("sha"), st.sampled_from([(), ("monitoring",)])),
     st.builds(PermissionRow, NAMES, NAMES, st.just(""), st.just(""), st.sampled_from(["", ".*"])),
+    st.builds(TopicPermissionRow, NAMES, NAMES, NAMES, st.just(""), st.sampled_from(["", ".*"])),
+    st.builds(ParameterRow, NAMES, NAMES, NAMES, st.sampled_from(["1", "2"])),
+    st.builds(GlobalParameterRow, NAMES, st.sampled_from(["1", "2"])),
     st.builds(
         ExchangeRow, NAMES, NAMES, st.sampled_from(["fanout", "topic"]), st.booleans(), st.booleans(), st.just(b"")
     ),

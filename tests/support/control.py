@@ -51,6 +51,7 @@ class Controlled:
         self.world.turn.schedule = self.schedule
         broker, catalog = self.world.broker, self.world.catalog
         self.users = UserStore(catalog.load(), catalog, lambda name: name in broker.vhosts)
+        broker.on_vhost_deleted(self.users.vhost_deleted)
         self.users.add_user("guest", "guest", ["administrator"], lambda outcome: None)
         self.users.set_permissions("guest", "/", ".*", ".*", ".*", lambda outcome: None)
         self.node = NodeInfo(

@@ -28,6 +28,7 @@ class Rights:
 
     def __init__(self) -> None:
         self.refused: set[tuple[str, str]] = set()
+        self.limits: dict[str, int] = {}
 
     def may_enter(self, user: str, vhost: str) -> bool:
         return ("enter", vhost) not in self.refused
@@ -35,8 +36,14 @@ class Rights:
     def allows(self, user: str, vhost: str, permission: str, resource: str) -> bool:
         return (permission, resource) not in self.refused
 
+    def allows_topic(self, user: str, vhost: str, permission: str, exchange: str, routing_key: str) -> bool:
+        return ("topic " + permission, routing_key) not in self.refused
+
     def tags(self, user: str) -> frozenset[str]:
         return frozenset()
+
+    def limit(self, user: str, name: str) -> int | None:
+        return self.limits.get(name)
 
 
 class Logins:

@@ -12,6 +12,7 @@ from enum import IntEnum
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
+from amqpd.core.policy import UNTOUCHED, Applied
 from amqpd.errors import PreconditionFailed
 from amqpd.wire.tables import Table, canonical
 
@@ -84,6 +85,7 @@ class Exchange:
     __slots__ = (
         "alive",
         "alternate",
+        "applied",
         "arguments",
         "auto_delete",
         "durable",
@@ -122,6 +124,7 @@ class Exchange:
         self.type = type
         alternate = arguments.get("alternate-exchange")
         self.alternate: str | None = alternate.value if alternate is not None else None
+        self.applied: Applied = UNTOUCHED
         self.epoch = 0
         self.alive = True
         self.outgoing: dict[Identity, Binding] = {}

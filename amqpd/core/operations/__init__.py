@@ -16,6 +16,17 @@ from __future__ import annotations
 from amqpd.core.operations.bindings import bind, unbind
 from amqpd.core.operations.common import Actor, Done
 from amqpd.core.operations.exchanges import declare_exchange, delete_exchange, passive_exchange
+from amqpd.core.operations.limits import check_channel_limit, check_connection_limits
+from amqpd.core.operations.parameters import (
+    clear_global_parameter,
+    clear_parameter,
+    clear_policy,
+    clear_vhost_limits,
+    set_global_parameter,
+    set_parameter,
+    set_policy,
+    set_vhost_limits,
+)
 from amqpd.core.operations.queues import (
     DeclaredQueue,
     cancel_consumer,
@@ -26,15 +37,20 @@ from amqpd.core.operations.queues import (
     passive_queue,
     purge_queue,
 )
-from amqpd.core.operations.vhosts import add_vhost, delete_vhost, find_vhost
+from amqpd.core.operations.vhosts import delete_vhost, find_vhost, put_vhost
 
 __all__ = [
     "Actor",
     "DeclaredQueue",
     "Done",
-    "add_vhost",
     "bind",
     "cancel_consumer",
+    "check_channel_limit",
+    "check_connection_limits",
+    "clear_global_parameter",
+    "clear_parameter",
+    "clear_policy",
+    "clear_vhost_limits",
     "close_connection",
     "declare_exchange",
     "declare_queue",
@@ -46,5 +62,10 @@ __all__ = [
     "passive_exchange",
     "passive_queue",
     "purge_queue",
+    "put_vhost",
+    "set_global_parameter",
+    "set_parameter",
+    "set_policy",
+    "set_vhost_limits",
     "unbind",
 ]

@@ -27,7 +27,7 @@ class Ends(NamedTuple):
 
 
 def binding_ends(
-    vhost: VHost, actor: Actor, source: str, destination_kind: str, destination: str
+    vhost: VHost, actor: Actor, source: str, destination_kind: str, destination: str, routing_key: str
 ) -> tuple[Exchange | None, Queue | Exchange | None]:
     """Both ends of a binding, None for one that is missing, after all permission checks."""
     actor.require(vhost.name, "write", destination_kind, destination)
@@ -40,11 +40,16 @@ def binding_ends(
     found = vhost.queues.get(destination) if destination_kind == "queue" else vhost.exchanges.get(destination)
     if isinstance(found, Queue):
         actor.check_lock(found)
-    return vhost.exchanges.get(source), found
+    exchange = vhost.exchanges.get(source)
+    if exchange is not None:
+        actor.require_topic(vhost.name, "read", exchange, routing_key)
+    return exchange, found
 
 
-def existing_ends(vhost: VHost, actor: Actor, source: str, destination_kind: str, destination: str) -> Ends:
-    from_, to = binding_ends(vhost, actor, source, destination_kind, destination)
+def existing_ends(
+    vhost: VHost, actor: Actor, source: str, destination_kind: str, destination: str, routing_key: str
+) -> Ends:
+    from_, to = binding_ends(vhost, actor, source, destination_kind, destination, routing_key)
     if from_ is None:
         raise NotFound(f"no {exchange_resource(source, vhost.name)}")
     if to is None:
@@ -66,7 +71,7 @@ def bind(
 ) -> None:
     """Bind a queue or exchange ("queue", "exchange") to a source exchange."""
     source, destination = strip(source), strip(destination)
-    ends = existing_ends(vhost, actor, source, destination_kind, destination)
+    ends = existing_ends(vhost, actor, source, destination_kind, destination, routing_key)
     ends.source.type.check_binding(routing_key, arguments)
     binding = Binding(ends.source, ends.destination, routing_key, arguments)
     if not binding.durable or binding.identity in ends.source.outgoing:
@@ -75,7 +80,7 @@ def bind(
         return
 
     def bound() -> None:
-        if existing_ends(vhost, actor, source, destination_kind, destination) != ends:
+        if existing_ends(vhost, actor, source, destination_kind, destination, routing_key) != ends:
             raise NotFound(f"no {exchange_resource(source, vhost.name)}")
         vhost.add_binding(binding)
 
@@ -95,7 +100,7 @@ def unbind(
 ) -> None:
     """Remove the binding with exactly these arguments; removing what is not there is no error."""
     source, destination = strip(source), strip(destination)
-    from_, to = binding_ends(vhost, actor, source, destination_kind, destination)
+    from_, to = binding_ends(vhost, actor, source, destination_kind, destination, routing_key)
     if from_ is None or to is None:
         done(None)
         return

@@ -20,13 +20,14 @@ from amqpd.core.operations.common import (
     waits,
 )
 from amqpd.core.operations.exchanges import drop_orphans
+from amqpd.core.operations.limits import check_queue_limit
 from amqpd.core.ports import Change, QueueRow
 from amqpd.core.queues.consumer import Consumer
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import REPLY_TO, REPLY_TO_PREFIX
 from amqpd.core.vhost import VHost
 from amqpd.errors import AmqpError, NotFound, NotImplemented_
-from amqpd.wire.tables import Table, encode_table
+from amqpd.wire.tables import Table, encode_table, longstr
 
 __all__ = [
     "DeclaredQueue",
@@ -99,6 +100,7 @@ def declare_queue(
         # Before the look-up: a server-named queue cannot be declared again by its name, even by its owner.
         check_unreserved("queue", name)
         actor.require(vhost.name, "configure", "queue", name)
+    arguments = with_default_type(broker, vhost, durable and not (exclusive or auto_delete), arguments)
     again = lambda: retry(  # noqa: E731
         done,
         lambda: declare_queue(
@@ -120,6 +122,7 @@ def declare_queue(
         check_equivalent(actor, existing, durable, exclusive, auto_delete, arguments)
         done(declared(existing))
         return
+    check_queue_limit(vhost, name)
     law.check_queue(name, vhost.name, arguments, durable=durable, exclusive=exclusive, auto_delete=auto_delete)
     if not name:
         name = f"amq.gen-{token_urlsafe(16)}"
@@ -129,6 +132,17 @@ def declare_queue(
         actor.require(vhost.name, "read", "queue", name)
         actor.require(vhost.name, "write", "exchange", dead_letter_exchange.value)
     create_queue(broker, vhost, actor, name, durable and not exclusive, exclusive, auto_delete, arguments, done)
+
+
+def with_default_type(broker: Broker, vhost: VHost, durable: bool, arguments: Table) -> Table:
+    """The arguments of a queue, with the virtual host's or the node's default type where they name none.
+
+    A type other than classic is given only to a queue that may have it: one that lives on by itself.
+    """
+    kind = vhost.row.default_queue_type or broker.default_queue_type
+    if not kind or "x-queue-type" in arguments or not (durable or kind == "classic"):
+        return arguments
+    return {**arguments, "x-queue-type": longstr(kind)}
 
 
 def check_equivalent(

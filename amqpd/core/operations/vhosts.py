@@ -6,9 +6,17 @@ from amqpd.core.broker import Broker
 from amqpd.core.operations.common import Done, commit
 from amqpd.core.ports import Change, VHostRow
 from amqpd.core.vhost import VHost
-from amqpd.errors import NotFound
+from amqpd.errors import NotFound, PreconditionFailed
 
-__all__ = ["add_vhost", "delete_vhost", "find_vhost"]
+__all__ = ["delete_vhost", "find_vhost", "put_vhost"]
+
+QUEUE_TYPES = ("", "classic", "quorum", "stream")
+
+
+class ProtectedFromDeletion(PreconditionFailed):
+    """A virtual host that has to lose its protection before it can be deleted."""
+
+    http_status = 412
 
 
 def find_vhost(broker: Broker, name: str) -> VHost:
@@ -19,27 +27,44 @@ def find_vhost(broker: Broker, name: str) -> VHost:
     return vhost
 
 
-def add_vhost(broker: Broker, row: VHostRow, done: Done[bool]) -> None:
-    """Create the virtual host; answers whether it is new."""
-    if row.name in broker.vhosts:
+def put_vhost(broker: Broker, row: VHostRow, done: Done[bool]) -> None:
+    """Create the virtual host, or give the one of this name this metadata; answers whether it is new.
+
+    Raises PreconditionFailed for a default queue type that does not exist.
+    """
+    if row.default_queue_type not in QUEUE_TYPES:
+        raise PreconditionFailed(f"Unsupported default queue type '{row.default_queue_type}'")
+    known = broker.vhosts.get(row.name)
+    if known is not None and known.row == row:
         done(False)
         return
 
-    def added() -> bool:
-        if row.name in broker.vhosts:
-            return False
-        broker.add_vhost(row)
-        return True
+    def stored() -> bool:
+        if known is not None and not known.alive:
+            raise NotFound(f"no vhost '{row.name}'")
+        vhost = broker.vhosts.get(row.name)
+        if vhost is None:
+            broker.add_vhost(row)
+            return True
+        vhost.row = row
+        return False
 
-    commit(broker, [Change(True, row)], done, added)
+    commit(broker, [Change(True, row)], done, stored)
 
 
 def delete_vhost(broker: Broker, name: str, done: Done[None]) -> None:
-    """Delete the virtual host with all that is in it; its connections are closed."""
+    """Delete the virtual host with all that is in it; its connections are closed.
+
+    Raises NotFound, PreconditionFailed for one that is protected.
+    """
     vhost = find_vhost(broker, name)
+    if vhost.row.protected_from_deletion:
+        raise ProtectedFromDeletion(f"Refusing to delete virtual host '{name}' because it is protected from deletion")
     broker.close_connections(f"vhost '{name}' is deleted", vhost=name)
     vhost.alive = False
     del broker.vhosts[name]
+    for listener in broker.vhost_listeners:
+        listener(name)
     queues = list(vhost.queues.values())
     for queue in queues:
         queue.close()

@@ -21,7 +21,9 @@ from typing import TYPE_CHECKING
 
 from amqpd.core.arguments import queue_resource
 from amqpd.core.message import PERSISTENT, Message
+from amqpd.core.policy import UNTOUCHED, Applied
 from amqpd.core.ports import DROP_PURGED, Journal, Recovered
+from amqpd.core.promises import Promises, work_out
 from amqpd.core.queues.consumer import UNLIMITED, Consumer
 from amqpd.core.queues.dispatch import Rota
 from amqpd.errors import AccessRefused, PreconditionFailed
@@ -50,6 +52,7 @@ class Queue:
 
     __slots__ = (
         "alive",
+        "applied",
         "arguments",
         "auto_delete",
         "bindings",
@@ -63,6 +66,7 @@ class Queue:
         "kind",
         "name",
         "owner",
+        "promises",
         "returned",
         "rota",
         "scheduled",
@@ -94,6 +98,8 @@ class Queue:
         self.auto_delete = auto_delete
         self.owner = owner
         self.arguments = arguments
+        self.applied: Applied = UNTOUCHED
+        self.promises = work_out(kind, arguments)
         self.turn = turn
         self.journal = journal if durable else None
         self.bindings: dict[Binding, None] = {}
@@ -108,6 +114,10 @@ class Queue:
         self.had_consumer = False
         self.alive = True
         self.epoch = 0
+
+    def promise(self, promises: Promises) -> None:
+        """What the queue promises from now on, whatever it holds."""
+        self.promises = promises
 
     # ---------------------------------------------------------------------------------------------- in
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from amqpd.core.message import SLICE_MAX
 from amqpd.core.plan import Plan, Target, durable_ids
+from amqpd.core.routing import reaches
 from amqpd.errors import AmqpError, NoRoute, NotImplemented_, PreconditionFailed
 from amqpd.wire import framing, outgoing, properties
 
@@ -105,7 +106,7 @@ def consider(channel: Channel, content: Content, plan: Plan, facts: properties.F
     if facts.user_id is not None:
         check_user_id(channel, facts.user_id)
     if plan.targets is None or copies or blind_copies:
-        targets = channel.plans.route(plan, (plan.key, *copies, *blind_copies), headers)
+        targets = channel.plans.route(plan, (plan.key, *copies, *blind_copies), headers, props)
     else:
         targets = plan.targets
     if "BCC" in headers:
@@ -142,7 +143,7 @@ def deliver(
     commit = None
     if targets:
         commit = channel.broker.enqueue(targets, durable, persistent, routing, content, origin)
-    elif mandatory:
+    if mandatory and not reaches(targets):
         outbox = channel.session.outbox
         outbox.send(outgoing.returned(channel.number, NoRoute.code, NoRoute.constant, routing))
         outbox.send_content(content, origin, channel.number, channel.session.frame_max)

@@ -1,6 +1,7 @@
 """The composition root: the only module that knows everyone.
 
-    start   settings -> log -> lock and open the data directory -> catalog -> journal -> broker -> listeners -> control
+    start   settings -> log -> plugins -> lock and open the data directory -> catalog -> journal -> broker -> listeners
+            -> control
     stop    listeners close -> connections are told 320 and go -> what has grown is committed -> the log is marked clean
 
 A signal asks for one of these: SIGTERM and SIGINT stop, SIGHUP reads the configuration again and takes over what the
@@ -31,9 +32,11 @@ from amqpd.config.logs import configure
 from amqpd.config.settings import Settings
 from amqpd.core import operations
 from amqpd.core.broker import Broker
+from amqpd.core.exchanges.missing import Missing
 from amqpd.core.ports import VHostRow
 from amqpd.core.turn import Turn
 from amqpd.errors import AmqpError
+from amqpd.plugins.loader import Plugins, load
 from amqpd.protocol.settings import SessionSettings
 from amqpd.server.listener import AmqpServer, address
 from amqpd.server.transport import SocketOptions
@@ -110,6 +113,7 @@ class Node:
         self.exit_code = 0
         self.session_settings = SessionSettings()
         self.management: Management | None = None
+        self.plugins: Plugins
         self.store: Store
         self.broker: Broker
         self.users: UserStore
@@ -124,6 +128,7 @@ class Node:
         for warning in settings.warnings:
             log.warning("%s", warning)
         log.info("data directory: %s", settings.data_dir)
+        self.plugins = load()
         self.open_broker()
         apply_settings(settings, self.session_settings)
         await self.create_defaults()
@@ -142,7 +147,7 @@ class Node:
         for host, port in self.server.listening[:1]:
             name = "localhost" if host in ("::", "0.0.0.0") else host
             log.info("clients connect to amqp://%s/", address(name, port))
-        log.info("Server startup complete; 0 plugins started.")
+        log.info("Server startup complete; %d plugins started.", len(self.plugins.names))
 
     def open_broker(self) -> None:
         """Open the data directory and build the model from what is in it."""
@@ -163,8 +168,11 @@ class Node:
             lambda name: name in self.broker.vhosts,
             self.settings.text("password_hashing_module"),
         )
-        self.broker = Broker(turn, self.store.journal, self.store.catalog, InternalAccess(self.users))
+        self.broker = Broker(
+            turn, self.store.journal, self.store.catalog, InternalAccess(self.users), self.plugins.exchange_types
+        )
         self.broker.restore(snapshot, opened.messages, opened.next_message_id)
+        self.warn_of_missing_types()
         self.users.on_change(self.access_changed)
         self.broker.on_vhost_deleted(self.users.vhost_deleted)
         count = sum(map(len, opened.messages.values()))
@@ -174,6 +182,18 @@ class Node:
             count,
             "an orderly stop" if opened.clean else "a crash",
         )
+
+    def warn_of_missing_types(self) -> None:
+        """Say which exchanges cannot route, and what to do about it."""
+        for vhost in self.broker.vhosts.values():
+            for exchange in vhost.exchanges.values():
+                if isinstance(exchange.type, Missing):
+                    log.warning(
+                        "%s refuses messages: there is no exchange type '%s' that takes its arguments. Install the "
+                        "plugin that it was declared with and restart, or delete the exchange",
+                        exchange.type.exchange,
+                        exchange.kind,
+                    )
 
     def schedule_turn(self) -> None:
         asyncio.get_running_loop().call_soon(self.broker.turn.run)

@@ -12,17 +12,18 @@ from contextlib import suppress
 from typing import Protocol
 
 from amqpd.core.arguments import queue_type
-from amqpd.core.exchanges.base import Binding, Exchange, create
+from amqpd.core.exchanges.base import Binding, Exchange, ExchangeType, Factory, factory
+from amqpd.core.exchanges.missing import Missing
 from amqpd.core.message import Message
 from amqpd.core.plan import Plans, Target
-from amqpd.core.ports import Access, Catalog, Commit, Journal, Recovered, Snapshot, VHostRow
+from amqpd.core.ports import Access, Catalog, Commit, ExchangeRow, Journal, Recovered, Snapshot, VHostRow
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import ReplyTarget
 from amqpd.core.turn import Turn
 from amqpd.core.vhost import VHost
 from amqpd.errors import PreconditionFailed
 from amqpd.wire.outgoing import Content
-from amqpd.wire.tables import decode_table
+from amqpd.wire.tables import Table, decode_table
 
 __all__ = ["Broker", "Connection"]
 
@@ -55,13 +56,21 @@ class Connection(Protocol):
 
 
 class Broker:
-    """The whole model of one node."""
+    """The whole model of one node. `exchange_types` are those that plugins add."""
 
-    def __init__(self, turn: Turn, journal: Journal, catalog: Catalog, access: Access) -> None:
+    def __init__(
+        self,
+        turn: Turn,
+        journal: Journal,
+        catalog: Catalog,
+        access: Access,
+        exchange_types: Mapping[str, Factory] | None = None,
+    ) -> None:
         self.turn = turn
         self.journal = journal
         self.catalog = catalog
         self.access = access
+        self.exchange_types = exchange_types or {}
         self.vhosts: dict[str, VHost] = {}
         self.connections: dict[Connection, None] = {}
         self.replies: dict[str, ReplyTarget] = {}
@@ -94,7 +103,7 @@ class Broker:
                     auto_delete=exchange.auto_delete,
                     internal=exchange.internal,
                     arguments=arguments,
-                    type=create(exchange.kind),
+                    type=self.restored_type(exchange, arguments),
                 )
             )
         for queue in snapshot.queues:
@@ -136,6 +145,13 @@ class Broker:
     def on_vhost_deleted(self, listener: Callable[[str], None]) -> None:
         """Call `listener(name)` when a virtual host is gone from the model, before another can take the name."""
         self.vhost_listeners.append(listener)
+
+    def restored_type(self, row: ExchangeRow, arguments: Table) -> ExchangeType:
+        """The type of an exchange that was declared by an earlier start, which knew it."""
+        try:
+            return factory(row.kind, self.exchange_types)(arguments)
+        except PreconditionFailed:
+            return Missing(row.kind, row.name, row.vhost)
 
     def add_vhost(self, row: VHostRow) -> VHost:
         """The virtual host exists from now on."""

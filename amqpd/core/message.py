@@ -19,7 +19,7 @@ from typing import TypeAlias
 
 from amqpd.wire.outgoing import Content
 
-__all__ = ["PERSISTENT", "SLICE_MAX", "Content", "Message"]
+__all__ = ["PERSISTENT", "SLICE_MAX", "Content", "Message", "props_of", "routing_key_of"]
 
 Message: TypeAlias = tuple[int, bytes, Content, int, int]
 
@@ -27,3 +27,21 @@ SLICE_MAX = 65536
 
 PERSISTENT = 1
 """The bit of a message's id that says delivery-mode 2."""
+
+FRAME_HEAD = 7
+HEADER_HEAD = 12
+"""Octets of a content header before its properties: class, weight, body size."""
+
+
+def routing_key_of(message: Message) -> str:
+    """The routing key that the message was published with."""
+    routing = message[1]
+    return routing[routing[0] + 2 :].decode("utf-8", "surrogateescape")
+
+
+def props_of(message: Message) -> bytes:
+    """The message's properties (see wire/properties)."""
+    content = message[2]
+    header = content if isinstance(content, bytes) else content[0]
+    size = int.from_bytes(header[3:FRAME_HEAD], "big")
+    return header[FRAME_HEAD + HEADER_HEAD : FRAME_HEAD + size]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from amqpd.core import routing
 from amqpd.core.arguments import exchange_resource
-from amqpd.core.exchanges.base import Depends, Exchange
+from amqpd.core.exchanges.base import Depends, Exchange, Witness
 from amqpd.core.ports import Access
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import REPLY_TO_PREFIX, ReplyTarget
@@ -36,7 +36,7 @@ DEFAULT_EXCHANGE_ALIAS = "amq.default"
 
 PLANS_MAX = 8192
 
-Target: TypeAlias = Queue | ReplyTarget
+Target: TypeAlias = Queue | ReplyTarget | Witness
 
 
 class Guard(Protocol):
@@ -156,15 +156,15 @@ class Plans:
             return Plan(None, key, fields, UNGUARDED, (reply,) if reply else ())
         return Plan(None, key, fields, UNGUARDED, ())
 
-    def route(self, plan: Plan, keys: Sequence[str], headers: Table) -> Sequence[Target]:
-        """The targets of one message that has to be asked: by its headers, or for its CC and BCC keys too.
+    def route(self, plan: Plan, keys: Sequence[str], headers: Table, props: bytes) -> Sequence[Target]:
+        """The targets of one message that has to be asked: by its properties, or for its CC and BCC keys too.
 
         Raises AccessRefused for a further key that the user may not write to.
         """
         if plan.exchange is not None:
             for key in keys[1:]:
                 self.check_topic(plan.exchange, key)
-            return routing.route(plan.exchange, keys, headers, self.vhost.exchanges, self.vhost.queues)
+            return routing.route(plan.exchange, keys, headers, self.vhost.exchanges, self.vhost.queues, props)
         targets: dict[Target, None] = {}
         for key in keys:
             target = self.vhost.queues.get(key) or self.replies.get(key)

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from amqpd.core.exchanges.base import Depends, Exchange
+from amqpd.core.exchanges.base import NO_PROPERTIES, Depends, Exchange, Witness
 from amqpd.wire.tables import Table
 
 if TYPE_CHECKING:
     from amqpd.core.queues.queue import Queue
 
-__all__ = ["Exchanges", "bump", "depends", "route"]
+__all__ = ["Exchanges", "bump", "depends", "reaches", "route"]
 
 
 class Exchanges(dict[str, Exchange]):
@@ -57,23 +57,22 @@ def route(
     headers: Table,
     exchanges: Mapping[str, Exchange],
     queues: Mapping[str, Queue],
-) -> tuple[Queue, ...]:
-    """The queues that a message with these keys reaches, each once, in the order they are found."""
-    found: dict[Queue, None] = {}
+    props: bytes = NO_PROPERTIES,
+) -> tuple[Queue | Witness, ...]:
+    """The queues that a message with these keys reaches, and its witnesses: each once, in the order they are found."""
+    found: dict[Queue | Witness, None] = {}
     asked: dict[Exchange, None] = {exchange: None}
     waiting = [exchange]
     while waiting:
         current = waiting.pop()
-        somewhere = False
-        for key in routing_keys:
-            for destination in current.type.route(key, headers):
-                somewhere = True
-                if not isinstance(destination, Exchange):
-                    found[destination] = None
-                elif destination not in asked:
-                    asked[destination] = None
-                    waiting.append(destination)
-        if not somewhere and current.alternate is not None:
+        destinations = current.type.route(routing_keys, headers, props)
+        for destination in destinations:
+            if not isinstance(destination, Exchange):
+                found[destination] = None
+            elif destination not in asked:
+                asked[destination] = None
+                waiting.append(destination)
+        if current.alternate is not None and not reaches(destinations):
             if not current.alternate:
                 found.update((queues[key], None) for key in routing_keys if key in queues)
             alternate = exchanges.get(current.alternate)
@@ -81,6 +80,11 @@ def route(
                 asked[alternate] = None
                 waiting.append(alternate)
     return tuple(found)
+
+
+def reaches(targets: Sequence[object]) -> bool:
+    """Is there a place to go to among these targets or destinations?"""
+    return any(not isinstance(target, Witness) for target in targets)
 
 
 def reachable(exchange: Exchange, exchanges: Mapping[str, Exchange]) -> list[Exchange]:

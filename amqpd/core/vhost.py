@@ -114,10 +114,11 @@ class VHost:
         del self.exchanges[exchange.name]
         return orphans
 
-    def add_binding(self, binding: Binding) -> None:
-        """Messages of the source reach the destination from now on. Binding twice is binding once."""
-        binding.source.bind(binding)
+    def add_binding(self, binding: Binding) -> bool:
+        """Messages of the source reach the destination from now on; False when they did already."""
+        added = binding.source.bind(binding)
         routing.bump(binding.source, self.exchanges)
+        return added
 
     def remove_binding(self, binding: Binding, orphans: list[Exchange]) -> None:
         """The binding is gone; an auto-delete exchange that it leaves without any joins `orphans`."""

@@ -44,6 +44,7 @@ class Nodes:
 
     async def overview(self, request: web.Request) -> web.Response:
         node = self.node
+        types = sorted([*TYPES, *self.broker.exchange_types])
         item: Item = {
             "management_version": node.product_version,
             "rates_mode": "none",
@@ -53,7 +54,7 @@ class Nodes:
             "amqpd_version": node.version,
             "cluster_name": node.cluster_name,
             "node": node.name,
-            "exchange_types": [{"name": name, "description": "", "enabled": True} for name in TYPES],
+            "exchange_types": [{"name": name, "description": "", "enabled": True} for name in types],
             **await self.totals(),
             "statistics_db_event_queue": 0,
             "listeners": [{"node": node.name, **listener._asdict()} for listener in node.listeners],

@@ -12,10 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from amqpd.core.message import SLICE_MAX, Message
+from amqpd.core.message import PERSISTENT, SLICE_MAX, Message
 from amqpd.core.plan import Plan, Target, durable_ids
+from amqpd.core.routing import reaches
 from amqpd.errors import FrameError, NoRoute, NotImplemented_, PreconditionFailed
-from amqpd.wire import express as express_lane
+from amqpd.wire import express as lane
 from amqpd.wire import framing, outgoing, properties
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ RUN_WORK = 2000
 def express(channel: Channel, data: bytes, start: int, method_end: int) -> int:
     """The lane: take the publish whose method frame lies at `start`, and those behind it that have the same arguments
     and persistence, as far as they lie whole in `data`. Where the next frame starts; 0 declines, and nothing is done.
-
-    What follows in a run is recognised by one comparison: as many octets as method frame, content header and the head
-    of the body frame have, which is everything that decides what is done with a message.
     """
     plan = channel.plans.known.get(data[start + 11 : method_end - 1])
     if plan is None or plan.guard.epoch != plan.epoch or data[method_end - 1] != framing.FRAME_END:
@@ -45,63 +43,66 @@ def express(channel: Channel, data: bytes, start: int, method_end: int) -> int:
     targets = plan.targets
     if targets is None or (not targets and data[method_end - 2] & MANDATORY):
         return 0
-    broker, number, limit = channel.broker, channel.number, channel.session.lane_max
-    sequence, routing, length = broker.sequence, plan.routing, len(data)
-    method, head = data[start:method_end], method_end - start
-    room = RUN_WORK // (len(targets) + 1) + 1
+    work = len(targets) + 1
+    messages, position = gather(channel, data, start, data[start:method_end], plan.routing, RUN_WORK // work + 1)
+    if not messages:
+        return 0
+    broker = channel.broker
+    broker.sequence += 2 * len(messages)
+    commit = broker.accept(messages, targets, plan.durable if messages[0][0] & PERSISTENT else ())
+    if channel.confirms is not None:
+        channel.confirms.accepted(len(messages), commit)
+    channel.cost = len(messages) * work
+    return position
+
+
+def gather(
+    channel: Channel, data: bytes, position: int, method: bytes, routing: bytes, most: int
+) -> tuple[list[Message], int]:
+    """The plain messages of one persistence that begin with this method frame, and where the next frame starts.
+
+    What follows a message is first compared with it: method frame, content header and the head of the body frame are
+    everything that decides what is done with a message, and most producers send them unchanged many times.
+    """
+    number, limit, head = channel.number, channel.session.lane_max, len(method)
+    sequence, persistent = channel.broker.sequence, False
     messages: list[Message] = []
     append = messages.append
-    position, persistent = start, False
     while True:
-        found = express_lane.content(data, position + head, number, limit)
+        header = position + head
+        found = lane.content(data, header, number, limit)
         if found is None:
             break
         header_end, content_end, body_size = found
         try:
-            facts = properties.facts(data[position + head + 19 : header_end - 1])
+            facts = properties.facts(data[header + 19 : header_end - 1])
         except FrameError:
             break
         if not facts.plain or (messages and facts.persistent is not persistent):
             break
         persistent = facts.persistent
-        octets = content_end - position
-        if octets - head > SLICE_MAX:
+        origin = number | max(header_end - header, content_end - header_end) << 16
+        if content_end - header > SLICE_MAX:
             if not messages:
-                append(large(sequence + 2 | persistent, routing, data, position + head, header_end, content_end, number))
-                sequence += 2
-                position = content_end
+                # Two frames: a large content is never copied as a whole.
+                frames = (data[header:header_end], data[header_end:content_end])
+                return [(sequence + 2 | persistent, routing, frames, origin, 0)], content_end
             break
-        origin = number | max(header_end - position - head, content_end - header_end) << 16
         sequence += 2
-        append((sequence | persistent, routing, data[position + head : content_end], origin, 0))
+        append((sequence | persistent, routing, data[header:content_end], origin, 0))
         start, position = position, content_end
-        same = data[start : header_end + 7 if body_size else header_end]
-        if data.startswith(same, position):
-            begins = same[head:]
-            for its_method, content in express_lane.alike(data, position, head, octets, room - len(messages)):
-                if its_method != method or content[-1] != 0xCE or not content.startswith(begins):
+        if data.startswith(data[start : header_end + 7 if body_size else header_end], position):
+            begins = data[header : header_end + 7 if body_size else header_end]
+            octets = content_end - start
+            for its_method, content in lane.alike(data, position, head, octets, most - len(messages)):
+                if its_method != method or content[-1] != framing.FRAME_END or not content.startswith(begins):
                     break
                 sequence += 2
                 append((sequence | persistent, routing, content, origin, 0))
                 position += octets
-        if len(messages) >= room or not data.startswith(method, position):
+        if len(messages) >= most or not data.startswith(method, position):
             break
-    if not messages:
-        return 0
-    broker.sequence = sequence
-    commit = broker.accept(messages, targets, plan.durable if persistent else ())
-    if channel.confirms is not None:
-        channel.confirms.accepted(len(messages), commit)
-    channel.cost = len(messages) * (len(targets) + 1)
-    return position
-
-
-def large(
-    message_id: int, routing: bytes, data: bytes, start: int, header_end: int, content_end: int, number: int
-) -> Message:
-    """A message whose content is kept as two frames, so that it is never copied as a whole."""
-    content = (data[start:header_end], data[header_end:content_end])
-    return message_id, routing, content, number | max(map(len, content)) << 16, 0
+    return messages, position
 
 
 def publish(channel: Channel, content: Content) -> None:
@@ -150,7 +151,7 @@ def consider(channel: Channel, content: Content, plan: Plan, facts: properties.F
     if facts.user_id is not None:
         check_user_id(channel, facts.user_id)
     if plan.targets is None or copies or blind_copies:
-        targets = channel.plans.route(plan, (plan.key, *copies, *blind_copies), headers)
+        targets = channel.plans.route(plan, (plan.key, *copies, *blind_copies), headers, props)
     else:
         targets = plan.targets
     if "BCC" in headers:
@@ -187,7 +188,7 @@ def deliver(
     commit = None
     if targets:
         commit = channel.broker.enqueue(targets, durable, persistent, routing, content, origin)
-    elif mandatory:
+    if mandatory and not reaches(targets):
         outbox = channel.session.outbox
         outbox.send(outgoing.returned(channel.number, NoRoute.code, NoRoute.constant, routing))
         outbox.send_content(content, origin, channel.number, channel.session.frame_max)

@@ -41,6 +41,7 @@ __all__ = [
     "expiration",
     "facts",
     "headers",
+    "octets",
     "rewrite",
     "to_json",
 ]
@@ -214,6 +215,12 @@ def headers(props: bytes) -> Table:
         return decode_table(props, span[0])[0]
     except TableError:
         raise _undecodable(props) from None
+
+
+def octets(props: bytes, name: str) -> bytes | None:
+    """The octets of one property as they stand on the wire, a length before them included; None where it is not set."""
+    span = _spans(props).get(name)
+    return props[span[0] : span[1]] if span is not None else None
 
 
 def _spans(props: bytes) -> dict[str, tuple[int, int]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amqpd.core.exchanges.base import TYPES, Binding, Depends, Exchange, create
+from amqpd.core.exchanges.base import NO_PROPERTIES, TYPES, Binding, Depends, Exchange, Witness, create, factory
 from amqpd.core.exchanges.topic import Topic
 from amqpd.errors import PreconditionFailed
 from amqpd.wire.tables import Field, Table, longstr
@@ -34,7 +34,8 @@ def binding(source: Exchange, destination: Any, key: str = "", arguments: Table 
 
 
 def routed(source: Exchange, key: str) -> list[str]:
-    return sorted(destination.name for destination in source.type.route(key, {}))
+    found = source.type.route((key,), {}, NO_PROPERTIES)
+    return sorted(destination.name for destination in found if not isinstance(destination, Witness))
 
 
 # ------------------------------------------------------------------------------------------------- registry
@@ -52,12 +53,23 @@ def test_a_type_that_does_not_exist() -> None:
     assert raised.value.explanation == "unknown exchange type 'x-foo'"
 
 
+def test_a_type_that_is_added_does_not_replace_one_of_ours() -> None:
+    added = {"x-foo": create, "direct": create}
+    assert factory("x-foo", added) is create
+    assert factory("direct", added)({}).name == "direct"
+
+
 def test_what_the_answers_depend_on() -> None:
     assert {kind: create(kind).depends for kind in TYPES} == {
         "direct": Depends.KEY,
         "fanout": Depends.KEY,
         "topic": Depends.KEY,
         "headers": Depends.HEADERS,
+        "x-consistent-hash": Depends.KEY,
+        "x-local-random": Depends.EACH,
+        "x-modulus-hash": Depends.KEY,
+        "x-random": Depends.EACH,
+        "x-recent-history": Depends.HEADERS,
     }
     assert max(Depends) is Depends.EACH
 
@@ -99,7 +111,7 @@ def test_unbinding_what_is_not_there() -> None:
 @pytest.mark.parametrize("kind", TYPES)
 def test_unbinding_leaves_nothing_behind(kind: str) -> None:
     source, queue, other = exchange(kind), Pool("q"), exchange(name="y")
-    made = [binding(source, queue, "a.b"), binding(source, other, "a.b"), binding(source, other, "a.c")]
+    made = [binding(source, queue, "1"), binding(source, other, "1"), binding(source, other, "2")]
     for one in made:
         source.bind(one)
     assert source.onward == {other: 2}
@@ -111,7 +123,7 @@ def test_unbinding_leaves_nothing_behind(kind: str) -> None:
     assert not other.incoming
     assert not source.onward
     assert not other.upstream
-    assert routed(source, "a.b") == []
+    assert routed(source, "1") == []
 
 
 @pytest.mark.parametrize("ends", [(True, True), (True, False), (False, True), (False, False)])
@@ -147,6 +159,15 @@ def test_the_alternate_is_an_argument() -> None:
 
 
 # ---------------------------------------------------------------------------------------- direct and fanout
+
+
+@pytest.mark.parametrize("kind", ["direct", "fanout", "topic"])
+def test_all_keys_of_a_message_count(kind: str) -> None:
+    source = exchange(kind)
+    for name, key in [("q1", "a"), ("q2", "b")]:
+        source.bind(binding(source, Pool(name), key))
+    found = source.type.route(("a", "b", "c"), {}, NO_PROPERTIES)
+    assert sorted(destination.name for destination in found) == ["q1", "q2"]
 
 
 def test_direct_matches_the_whole_key() -> None:

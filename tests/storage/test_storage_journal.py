@@ -34,12 +34,12 @@ def open_journal(engine: MemoryEngine, extent_octets: int = 1 << 20) -> Journal:
     return journal
 
 
-def state(engine: MemoryEngine, clean: bool = True) -> dict[int, list[Recovered]]:
+def state(engine: MemoryEngine) -> dict[int, list[Recovered]]:
     """The fold of the log as it is."""
     fold = Fold(QUEUES)
     for batch in engine.replay():
         fold.apply(batch)
-    return {queue: recovered(found, clean) for queue, found in fold.queues.items() if found.messages}
+    return {queue: recovered(found, fold.found) for queue, found in fold.queues.items() if found.messages}
 
 
 # ------------------------------------------------------------------------------------------- commits
@@ -390,12 +390,7 @@ class Queues(RuleBasedStateMachine):
         }
         assert found.messages == expected
         self.model = {queue: {row.message[0]: row for row in rows} for queue, rows in found.messages.items()}
-        if not clean:
-            self.durable = {
-                queue: {row.message[0]: row._replace(redelivered=row.deliveries > 0) for row in rows}
-                for queue, rows in found.messages.items()
-            }
-            self.model = {queue: dict(rows) for queue, rows in self.durable.items()}
+        self.durable = {queue: dict(rows) for queue, rows in self.model.items()}
 
     @invariant()
     def the_log_says_what_is_durable(self) -> None:

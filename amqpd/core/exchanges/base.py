@@ -2,27 +2,50 @@
 
 An exchange keeps its bindings; its type keeps whatever index answers "where does this go" fastest. `depends` says what
 the answer depends on, and with that how long a plan may remember it.
+
+A type is asked once per message, with all of the message's routing keys: the published one first, then those of CC and
+BCC. What it answers is mostly destinations of its bindings. A type that wants to see the messages themselves adds a
+Witness, which is handed each message as a queue would be and yet is no place where it went. Types that ship with amqpd
+are in the table at the end; those that plugins add come from `node` (see amqpd/plugins).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeAlias, runtime_checkable
 
 from amqpd.core.policy import UNTOUCHED, Applied
 from amqpd.errors import PreconditionFailed
 from amqpd.wire.tables import Table, canonical
 
 if TYPE_CHECKING:
+    from amqpd.core.message import Message
     from amqpd.core.queues.queue import Queue
 
-__all__ = ["TYPES", "Binding", "Depends", "Destination", "Exchange", "ExchangeType", "Identity", "create"]
+__all__ = [
+    "NO_PROPERTIES",
+    "TYPES",
+    "Binding",
+    "Depends",
+    "Destination",
+    "Exchange",
+    "ExchangeType",
+    "Factory",
+    "Identity",
+    "Remembering",
+    "Witness",
+    "create",
+    "factory",
+]
 
 Destination: TypeAlias = "Queue | Exchange"
 Identity: TypeAlias = tuple[str, str, str, bytes]
+
+NO_PROPERTIES: Final = b"\0\0"
+"""The properties of a message that has none."""
 
 
 class Depends(IntEnum):
@@ -34,6 +57,25 @@ class Depends(IntEnum):
     """The message's headers too."""
     EACH = 2
     """Anything: every message has to be asked."""
+
+
+class Witness:
+    """A target that is handed the messages and is no place to go to: what only a witness saw went nowhere.
+
+    The part of a queue that publishing sees; `publish` is what a kind of witness writes.
+    """
+
+    __slots__ = ()
+
+    name: ClassVar[str] = ""
+    durable: ClassVar[bool] = False
+    id: ClassVar[int] = 0
+    alive: ClassVar[bool] = True
+    epoch: ClassVar[int] = 0
+
+    def publish(self, messages: Sequence[Message]) -> None:
+        """See messages that have been routed."""
+        raise NotImplementedError
 
 
 class Binding:
@@ -56,22 +98,41 @@ class Binding:
 
 
 class ExchangeType(Protocol):
-    """How one type of exchange routes. One instance per exchange."""
+    """How one type of exchange routes. One instance per exchange, made by calling the type with its arguments."""
 
     name: ClassVar[str]
-    depends: ClassVar[Depends]
 
-    def check_binding(self, routing_key: str, arguments: Table) -> None:
+    @property
+    def depends(self) -> Depends:
+        """What `route` looks at; the same for as long as the instance lives."""
+
+    def check_binding(self, binding: Binding) -> None:
         """Raises PreconditionFailed for a binding that this type does not accept."""
 
     def bind(self, binding: Binding) -> None:
-        """A binding that was not there before."""
+        """A binding that was not there before, and that has been checked. Raises nothing."""
 
     def unbind(self, binding: Binding) -> None:
-        """A binding that was there is gone."""
+        """A binding that was there is gone. Raises nothing."""
 
-    def route(self, routing_key: str, headers: Table) -> Iterable[Destination]:
-        """The destinations of a message; one may come more than once."""
+    def route(self, keys: Sequence[str], headers: Table, props: bytes) -> Sequence[Destination | Witness]:
+        """Where a message goes; one destination may come more than once.
+
+        `keys` holds at least one. `headers` are decoded, and `props` are all properties as they came (wire/properties
+        reads them); both are empty while `depends` says that they do not count.
+        """
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """What a type is besides that has something for the destination of every new binding."""
+
+    def remembered(self) -> Iterable[Message]:
+        """The messages that it gets at once, as new ones, in this order."""
+
+
+Factory: TypeAlias = Callable[[Table], ExchangeType]
+"""From an exchange's arguments to its type. Raises PreconditionFailed for arguments that the type does not accept."""
 
 
 class Exchange:
@@ -181,14 +242,26 @@ TYPES: dict[str, tuple[str, str]] = {
     "fanout": ("amqpd.core.exchanges.fanout", "Fanout"),
     "headers": ("amqpd.core.exchanges.headers", "Headers"),
     "topic": ("amqpd.core.exchanges.topic", "Topic"),
+    "x-consistent-hash": ("amqpd.core.exchanges.consistent_hash", "ConsistentHash"),
+    "x-local-random": ("amqpd.core.exchanges.random", "LocalRandom"),
+    "x-modulus-hash": ("amqpd.core.exchanges.modulus_hash", "ModulusHash"),
+    "x-random": ("amqpd.core.exchanges.random", "Random"),
+    "x-recent-history": ("amqpd.core.exchanges.recent_history", "RecentHistory"),
 }
 """Type name -> module and class."""
 
 
-def create(kind: str) -> ExchangeType:
-    """A new, empty instance of the type. Raises PreconditionFailed for a type that does not exist."""
+def factory(kind: str, added: Mapping[str, Factory]) -> Factory:
+    """What makes instances of the type, of ours or of those `added`. Raises PreconditionFailed when there is none."""
     entry = TYPES.get(kind)
-    if entry is None:
+    if entry is not None:
+        built_in: Factory = getattr(import_module(entry[0]), entry[1])
+        return built_in
+    if kind not in added:
         raise PreconditionFailed(f"unknown exchange type '{kind}'")
-    factory: Callable[[], ExchangeType] = getattr(import_module(entry[0]), entry[1])
-    return factory()
+    return added[kind]
+
+
+def create(kind: str, arguments: Table | None = None) -> ExchangeType:
+    """A new, empty instance of one of our types. Raises PreconditionFailed as `factory` and what it makes do."""
+    return factory(kind, {})(arguments or {})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import ClassVar
 
 from amqpd.core.exchanges.base import Binding, Depends, Destination
@@ -17,10 +17,10 @@ class Direct:
     name: ClassVar[str] = "direct"
     depends: ClassVar[Depends] = Depends.KEY
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: Table) -> None:
         self.keys: dict[str, dict[Binding, None]] = {}
 
-    def check_binding(self, routing_key: str, arguments: Table) -> None:
+    def check_binding(self, binding: Binding) -> None:
         """Any binding will do."""
 
     def bind(self, binding: Binding) -> None:
@@ -32,5 +32,5 @@ class Direct:
         if not bindings:
             del self.keys[binding.routing_key]
 
-    def route(self, routing_key: str, headers: Table) -> Iterable[Destination]:
-        return [binding.destination for binding in self.keys.get(routing_key, ())]
+    def route(self, keys: Sequence[str], headers: Table, props: bytes) -> Sequence[Destination]:
+        return [binding.destination for key in keys for binding in self.keys.get(key, ())]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import ClassVar
 
 from amqpd.core.exchanges.base import Binding, Depends, Destination
@@ -17,10 +17,10 @@ class Fanout:
     name: ClassVar[str] = "fanout"
     depends: ClassVar[Depends] = Depends.KEY
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: Table) -> None:
         self.bindings: dict[Binding, None] = {}
 
-    def check_binding(self, routing_key: str, arguments: Table) -> None:
+    def check_binding(self, binding: Binding) -> None:
         """Any binding will do."""
 
     def bind(self, binding: Binding) -> None:
@@ -29,5 +29,5 @@ class Fanout:
     def unbind(self, binding: Binding) -> None:
         del self.bindings[binding]
 
-    def route(self, routing_key: str, headers: Table) -> Iterable[Destination]:
+    def route(self, keys: Sequence[str], headers: Table, props: bytes) -> Sequence[Destination]:
         return [binding.destination for binding in self.bindings]

@@ -14,7 +14,7 @@ only where it has something to offer. Source: RabbitMQ's rabbit_exchange_type_he
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Sequence
 from typing import ClassVar, NamedTuple, TypeAlias
 
 from amqpd.core.arguments import printed, term
@@ -47,13 +47,13 @@ class Headers:
     name: ClassVar[str] = "headers"
     depends: ClassVar[Depends] = Depends.HEADERS
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: Table) -> None:
         self.conditions: dict[Binding, Condition] = {}
         self.index: dict[Claim, dict[Binding, Condition]] = {}
 
-    def check_binding(self, routing_key: str, arguments: Table) -> None:
+    def check_binding(self, binding: Binding) -> None:
         """Raises PreconditionFailed for an x-match that is none."""
-        field = arguments.get(X_MATCH)
+        field = binding.arguments.get(X_MATCH)
         if field is None:
             return
         if field.kind != "S":
@@ -91,7 +91,7 @@ class Headers:
         rarest = min(claims, key=lambda claim: len(self.index.get(claim, ())), default=ALWAYS)
         return Condition(True, claims, (rarest,))
 
-    def route(self, routing_key: str, headers: Table) -> Iterable[Destination]:
+    def route(self, keys: Sequence[str], headers: Table, props: bytes) -> Sequence[Destination]:
         offered: dict[Claim, None] = {ALWAYS: None}
         for name, field in headers.items():
             offered[(name,)] = None

@@ -8,7 +8,7 @@ makes it linear in the number of nodes touched whatever the pattern: `#.#.#.a` i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 from amqpd.core.exchanges.base import Binding, Depends, Destination
@@ -68,10 +68,10 @@ class Topic:
     name: ClassVar[str] = "topic"
     depends: ClassVar[Depends] = Depends.KEY
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: Table) -> None:
         self.root = Node()
 
-    def check_binding(self, routing_key: str, arguments: Table) -> None:
+    def check_binding(self, binding: Binding) -> None:
         """Any binding will do."""
 
     def bind(self, binding: Binding) -> None:
@@ -95,10 +95,14 @@ class Topic:
             node, word = path.pop()
             node.cut(word)
 
-    def route(self, routing_key: str, headers: Table) -> Iterable[Destination]:
+    def route(self, keys: Sequence[str], headers: Table, props: bytes) -> Sequence[Destination]:
+        return [binding.destination for key in keys for node in self.ends(key) for binding in node.bindings]
+
+    def ends(self, key: str) -> Iterable[Node]:
+        """The nodes that are reached by all words of the key."""
         reached: dict[Node, None] = {}
         reach(self.root, reached)
-        for word in words(routing_key):
+        for word in words(key):
             following: dict[Node, None] = {}
             for node in reached:
                 if node.repeats:
@@ -109,7 +113,7 @@ class Topic:
                 if node.star is not None:
                     reach(node.star, following)
             reached = following
-        return [binding.destination for node in reached for binding in node.bindings]
+        return reached
 
 
 def reach(node: Node, reached: dict[Node, None]) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
+from amqpd.core import routing
 from amqpd.core.arguments import exchange_resource, queue_resource
 from amqpd.core.broker import Broker
-from amqpd.core.exchanges.base import Binding, Exchange
+from amqpd.core.exchanges.base import Binding, Exchange, Remembering
+from amqpd.core.message import PERSISTENT, props_of, routing_key_of
 from amqpd.core.operations.common import Actor, Done, check_not_default, commit, strip
 from amqpd.core.operations.exchanges import drop_orphans
+from amqpd.core.plan import Target, durable_ids
 from amqpd.core.ports import BindingRow, Change
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import REPLY_TO, REPLY_TO_PREFIX
 from amqpd.core.vhost import VHost
-from amqpd.errors import AccessRefused, NotFound
+from amqpd.errors import AccessRefused, AmqpError, NotFound
+from amqpd.wire import properties
 from amqpd.wire.tables import Table, encode_table
 
 __all__ = ["bind", "unbind"]
@@ -72,19 +77,45 @@ def bind(
     """Bind a queue or exchange ("queue", "exchange") to a source exchange."""
     source, destination = strip(source), strip(destination)
     ends = existing_ends(vhost, actor, source, destination_kind, destination, routing_key)
-    ends.source.type.check_binding(routing_key, arguments)
     binding = Binding(ends.source, ends.destination, routing_key, arguments)
+    ends.source.type.check_binding(binding)
     if not binding.durable or binding.identity in ends.source.outgoing:
-        vhost.add_binding(binding)
+        add(broker, vhost, binding)
         done(None)
         return
 
     def bound() -> None:
         if existing_ends(vhost, actor, source, destination_kind, destination, routing_key) != ends:
             raise NotFound(f"no {exchange_resource(source, vhost.name)}")
-        vhost.add_binding(binding)
+        add(broker, vhost, binding)
 
     commit(broker, [Change(True, binding_row(vhost, binding))], done, bound)
+
+
+def add(broker: Broker, vhost: VHost, binding: Binding) -> None:
+    """The binding exists from now on. When it is a new one of an exchange that remembers, its destination gets what is
+    remembered, as new messages that lie in its queues alone."""
+    source = binding.source.type
+    if not vhost.add_binding(binding) or not isinstance(source, Remembering):
+        return
+    for message in source.remembered():
+        props = props_of(message)
+        try:
+            targets = targets_behind(vhost, binding.destination, routing_key_of(message), props)
+        except AmqpError:
+            # An exchange behind the binding refuses to route it. The binding stands all the same.
+            continue
+        persistent = message[0] & PERSISTENT != 0
+        broker.enqueue(targets, durable_ids(targets), persistent, message[1], message[2], message[3])
+
+
+def targets_behind(vhost: VHost, destination: Queue | Exchange, key: str, props: bytes) -> Sequence[Target]:
+    """Where a message goes that one destination is handed."""
+    if isinstance(destination, Queue):
+        return (destination,)
+    headers = properties.headers(props)
+    copies, _ = properties.copies(headers)
+    return routing.route(destination, (key, *copies), headers, vhost.exchanges, vhost.queues, props)
 
 
 def unbind(

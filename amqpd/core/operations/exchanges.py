@@ -5,7 +5,7 @@ from __future__ import annotations
 from amqpd.core import arguments as law
 from amqpd.core.arguments import exchange_resource
 from amqpd.core.broker import Broker
-from amqpd.core.exchanges.base import Exchange, create
+from amqpd.core.exchanges.base import Exchange, factory
 from amqpd.core.operations.common import (
     RESERVED_PREFIX,
     Actor,
@@ -56,7 +56,7 @@ def declare_exchange(
 ) -> None:
     """Create the exchange, or see that the one there is equivalent."""
     name = strip(name)
-    create_type = create(kind)
+    make_type = factory(kind, broker.exchange_types)
     check_not_default(name)
     actor.require(vhost.name, "configure", "exchange", name)
     again = lambda: retry(  # noqa: E731
@@ -97,7 +97,7 @@ def declare_exchange(
         auto_delete=auto_delete,
         internal=internal,
         arguments=arguments,
-        type=create_type,
+        type=make_type(arguments),
     )
     if not durable:
         vhost.add_exchange(exchange)

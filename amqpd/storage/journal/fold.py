@@ -13,7 +13,7 @@ The batches of a group wait for the last one. When a batch comes that does not c
 process died within the group.
 
 After an orderly stop the state is exact. After a crash nobody knows which of the messages were on their way to a
-consumer, so all of them go out as redelivered; the counts are those of the last RETURN.
+consumer, so all of them go out as redelivered, for as long as they live; the counts are those of the last RETURN.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from itertools import repeat
 
 from amqpd.core.message import Message
 from amqpd.core.ports import Recovered
-from amqpd.storage.journal.format import CLEAN, MORE, REST, RETURN, Batch, Enqueued, Moved, records
+from amqpd.storage.journal.format import CLEAN, FOUND, MORE, REST, RETURN, Batch, Enqueued, Moved, records
 
 __all__ = ["Fold", "QueueState", "recovered"]
 
@@ -47,12 +47,16 @@ class Fold:
         self.clean = True
         """The last batch closed the log in order; an empty log has nothing that could be under way."""
         self.last_id = 0
+        self.found = 0
+        """Messages up to this id were in the log when a crash had happened."""
         self.waiting: list[Batch] = []
 
     def apply(self, batch: Batch) -> None:
         """The next batch of the log."""
         self.clean = bool(batch.flags & CLEAN)
         self.last_id = max(self.last_id, batch.last_id)
+        if batch.flags & FOUND:
+            self.found = self.last_id
         if not batch.flags & REST:
             self.waiting.clear()
         self.waiting.append(batch)
@@ -91,13 +95,13 @@ make_recovered: Callable[[tuple[Message, bool, int]], Recovered] = partial(tuple
 """What Recovered._make does, without a Python frame per message."""
 
 
-def recovered(state: QueueState, clean: bool) -> list[Recovered]:
-    """A queue's messages as a start finds them, in order."""
+def recovered(state: QueueState, found: int) -> list[Recovered]:
+    """A queue's messages as a start finds them, in order; those up to the id `found` have lived through a crash."""
     messages, counts = state.messages, state.counts
     if not counts:
-        rows = zip(messages.values(), repeat(not clean), repeat(0), strict=False)
+        rows = zip(messages.values(), [message_id <= found for message_id in messages], repeat(0), strict=False)
         return list(map(make_recovered, rows))
     return [
-        Recovered(message, not clean or message_id in counts, counts.get(message_id, 0))
+        Recovered(message, message_id <= found or message_id in counts, counts.get(message_id, 0))
         for message_id, message in messages.items()
     ]

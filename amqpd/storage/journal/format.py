@@ -8,6 +8,7 @@ numbers are little-endian.
                    5  flags: MORE 1   the group goes on in the next batch
                              REST 2   the group began in the batch before
                              CLEAN 4  the log was closed in order; nothing was under way
+                            FOUND 8  the log up to here was found by a start after a crash
                    6  zero, two octets
                    8  epoch          which owner wrote it; 0 where a log can have but one
                   12  records        how many are in the body
@@ -67,6 +68,7 @@ from amqpd.storage.errors import Damage
 __all__ = [
     "CLEAN",
     "DROP",
+    "FOUND",
     "HEAD_SIZE",
     "MAGIC",
     "MORE",
@@ -93,6 +95,7 @@ VERSION = 1
 MORE = 1
 REST = 2
 CLEAN = 4
+FOUND = 8
 
 ENQUEUE = 1
 SETTLE = 2

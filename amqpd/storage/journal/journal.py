@@ -29,6 +29,7 @@ from amqpd.storage.journal.fold import Fold, recovered
 from amqpd.storage.journal.format import (
     CLEAN,
     DROP,
+    FOUND,
     MORE,
     REST,
     SETTLE,
@@ -207,11 +208,11 @@ class Journal:
         for queue, state in fold.queues.items():
             if state.messages:
                 self.live.enqueued((queue,), list(state.messages))
-        found = {queue: recovered(state, fold.clean) for queue, state in fold.queues.items()}
-        if fold.clean:
-            opened = self.batch([], 0, 0)
-            self.engine.append_now(opened)
-            self.live.grow(opened.number, opened.octets, opened.last_id)
+        marked = fold.found if fold.clean else fold.last_id
+        found = {queue: recovered(state, marked) for queue, state in fold.queues.items()}
+        opened = self.batch([], 0, 0 if fold.clean else FOUND)
+        self.engine.append_now(opened)
+        self.live.grow(opened.number, opened.octets, opened.last_id)
         self.cut()
         return Found(found, self.last_id + 1, fold.clean)
 

@@ -7,6 +7,7 @@ from typing import Any
 from pamqp import body, commands, frame, header
 
 from amqpd.core.broker import Broker
+from amqpd.core.exchanges.base import Factory
 from amqpd.core.ports import Identity, LoginRefused, VHostRow
 from amqpd.core.turn import Turn
 from amqpd.protocol.peer import Peer
@@ -64,7 +65,12 @@ class Logins:
 class World:
     """One broker; `run` runs turns until there is nothing left to do."""
 
-    def __init__(self, engine: MemoryEngine | None = None, catalog: MemoryCatalog | None = None) -> None:
+    def __init__(
+        self,
+        engine: MemoryEngine | None = None,
+        catalog: MemoryCatalog | None = None,
+        exchange_types: dict[str, Factory] | None = None,
+    ) -> None:
         self.engine = engine or MemoryEngine()
         self.catalog = catalog or MemoryCatalog()
         self.failures: list[Exception] = []
@@ -72,7 +78,7 @@ class World:
         self.rights = Rights()
         # Nobody has to be told that a turn is due: `run` looks.
         self.turn = Turn(lambda: None, self.journal)
-        self.broker = Broker(self.turn, self.journal, self.catalog, self.rights)
+        self.broker = Broker(self.turn, self.journal, self.catalog, self.rights, exchange_types)
         snapshot = self.catalog.load()
         found = self.journal.recover({queue.id for queue in snapshot.queues})
         self.broker.restore(snapshot, found.messages, found.next_message_id)

@@ -62,7 +62,8 @@ class Depends(IntEnum):
 class Witness:
     """A target that is handed the messages and is no place to go to: what only a witness saw went nowhere.
 
-    The part of a queue that publishing sees; `publish` is what a kind of witness writes.
+    The part of a queue that publishing sees; `publish` is what a kind of witness writes. A type that has one depends on
+    more than the key: what is mandatory is looked at only where messages are asked one by one.
     """
 
     __slots__ = ()

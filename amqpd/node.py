@@ -39,7 +39,7 @@ from amqpd.errors import AmqpError
 from amqpd.plugins.loader import Plugins, load
 from amqpd.protocol.settings import SessionSettings
 from amqpd.server.listener import AmqpServer, address
-from amqpd.server.transport import SocketOptions
+from amqpd.server.transport import SocketOptions, now, wall
 from amqpd.storage.errors import StorageError
 from amqpd.storage.store import Store, open_store
 from amqpd.wire.tables import Table, boolean, longstr, subtable
@@ -112,6 +112,8 @@ class Node:
         self.stopping = asyncio.Event()
         self.exit_code = 0
         self.session_settings = SessionSettings()
+        self.alarm: asyncio.TimerHandle | None = None
+        self.alarm_time = 0
         self.management: Management | None = None
         self.plugins: Plugins
         self.store: Store
@@ -161,7 +163,8 @@ class Node:
         self.store, snapshot = opened.store, opened.snapshot
         if opened.torn is not None:
             log.warning("the last batch of the journal was not complete and has been cut off: %s", opened.torn)
-        turn = Turn(self.schedule_turn, self.store.journal)
+        turn = Turn(self.schedule_turn, self.wake_at, self.store.journal)
+        self.tell_time(turn)
         self.users = UserStore(
             snapshot,
             self.store.catalog,
@@ -196,7 +199,29 @@ class Node:
                     )
 
     def schedule_turn(self) -> None:
-        asyncio.get_running_loop().call_soon(self.broker.turn.run)
+        asyncio.get_running_loop().call_soon(self.run_turn)
+
+    def run_turn(self) -> None:
+        self.tell_time(self.broker.turn)
+        self.broker.turn.run()
+
+    def tell_time(self, turn: Turn) -> None:
+        """Both times: the wall clock may have been set since the last turn."""
+        turn.now = now()
+        turn.wall = wall() - turn.now
+
+    def wake_at(self, time: int) -> None:
+        """Have a turn run at this time."""
+        if self.alarm is not None:
+            if self.alarm_time <= time:
+                return
+            self.alarm.cancel()
+        self.alarm_time = time
+        self.alarm = asyncio.get_running_loop().call_later(max(0, time - now()) / 1000, self.alarmed)
+
+    def alarmed(self) -> None:
+        self.alarm = None
+        self.run_turn()
 
     def access_changed(self, user: str, vhost: str | None) -> None:
         self.broker.access_changed(user, vhost)
@@ -298,7 +323,7 @@ class Node:
         if self.management is not None:
             await self.management.stop()
         await self.server.close("broker forced connection closure with reason 'shutdown'", CLOSE_GRACE)
-        self.broker.turn.run()
+        self.run_turn()
         self.store.close(clean=True)
         log.info("stopped")
 

@@ -7,11 +7,12 @@ the management face work on it through `core/operations`.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from amqpd.core.arguments import queue_type
+from amqpd.core.burial import Burial
 from amqpd.core.exchanges.base import Binding, Exchange, ExchangeType, Factory, factory
 from amqpd.core.exchanges.missing import Missing
 from amqpd.core.message import Message
@@ -25,7 +26,13 @@ from amqpd.errors import PreconditionFailed
 from amqpd.wire.outgoing import Content
 from amqpd.wire.tables import Table, decode_table
 
-__all__ = ["Broker", "Connection"]
+__all__ = ["NOT_REFUSED", "Accepted", "Broker", "Connection"]
+
+
+Accepted: TypeAlias = "tuple[Commit | None, Collection[int]]"
+"""The commit to wait for when the messages are to survive in any queue, and the ids of those that a queue refused."""
+
+NOT_REFUSED: Collection[int] = ()
 
 
 class Connection(Protocol):
@@ -74,6 +81,8 @@ class Broker:
         self.vhosts: dict[str, VHost] = {}
         self.connections: dict[Connection, None] = {}
         self.replies: dict[str, ReplyTarget] = {}
+        self.burial = Burial(self)
+        turn.bury = self.burial.run
         self.sequence = 0
         """The last message id given, without its lowest bit."""
         self.next_queue_id = 1
@@ -119,6 +128,7 @@ class Broker:
                 arguments=arguments,
                 turn=self.turn,
                 journal=self.journal,
+                burial=self.burial,
             )
             self.vhosts[queue.vhost].add_queue(restored)
             restored.recover(messages.get(queue.id, ()))
@@ -175,20 +185,58 @@ class Broker:
         routing: bytes,
         content: Content,
         origin: int,
-    ) -> Commit | None:
-        """A new message for these queues; the commit to wait for when it is to survive in any of them (`durable`)."""
+        ttl: int | None = None,
+    ) -> Accepted:
+        """A new message for these queues, to survive in the `durable` of them if it is persistent.
+
+        `ttl` is its own time to live in milliseconds.
+        """
         self.sequence = sequence = self.sequence + 2
-        message: Message = (sequence | persistent, routing, content, origin, 0)
+        deadline = 0 if ttl is None else self.turn.now + self.turn.wall + ttl
+        message: Message = (sequence | persistent, routing, content, origin, deadline)
         return self.accept([message], targets, durable if persistent else ())
 
-    def accept(self, messages: list[Message], targets: Sequence[Target], durable: Sequence[int]) -> Commit | None:
+    def accept(self, messages: list[Message], targets: Sequence[Target], durable: Sequence[int]) -> Accepted:
         """Messages that have their ids, all alike but in content, enter these queues and the log of the `durable`."""
+        otherwise: dict[Target, list[Message]] | None = None
         for target in targets:
-            target.publish(messages)
+            taken = target.publish(messages)
+            if taken is not None:
+                if otherwise is None:
+                    otherwise = {}
+                otherwise[target] = taken
+        if otherwise is not None:
+            return self.accept_otherwise(messages, targets, durable, otherwise)
         if durable:
             self.turn.arm()
-            return self.journal.enqueue(messages, durable)
-        return None
+            return self.journal.enqueue(messages, durable), NOT_REFUSED
+        return None, NOT_REFUSED
+
+    def accept_otherwise(
+        self,
+        messages: list[Message],
+        targets: Sequence[Target],
+        durable: Sequence[int],
+        otherwise: dict[Target, list[Message]],
+    ) -> Accepted:
+        """Some targets took other tuples of the messages (with their own deadlines), or not all of them."""
+        ids = {message[0] for message in messages}
+        refused: set[int] = set()
+        for taken in otherwise.values():
+            refused |= ids.difference(message[0] for message in taken)
+        commit: Commit | None = None
+        if durable:
+            self.turn.arm()
+            # Targets with the same tuples share a record, and thereby the contents.
+            groups: dict[tuple[tuple[int, int], ...], tuple[list[Message], list[int]]] = {}
+            for target in targets:
+                taken = otherwise.get(target, messages)
+                if target.durable and taken:
+                    key = tuple((message[0], message[4]) for message in taken)
+                    groups.setdefault(key, (taken, []))[1].append(target.id)
+            for taken, queues in groups.values():
+                commit = self.journal.enqueue(taken, durable if len(queues) == len(durable) else tuple(queues))
+        return commit, refused
 
     # ---------------------------------------------------------------------------------------- revocation
 

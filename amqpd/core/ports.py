@@ -7,14 +7,18 @@ loop (the callables named in the constructors). `storage`, `auth` and `server` p
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from amqpd.core.message import Message
+
+if TYPE_CHECKING:
+    from amqpd.core.queues.queue import Queue
 
 __all__ = [
     "Access",
     "Authenticator",
     "BindingRow",
+    "Burial",
     "Catalog",
     "Change",
     "Commit",
@@ -78,7 +82,18 @@ class Journal(Protocol):
 DROP_PURGED = 1
 DROP_EXPIRED = 2
 DROP_MAXLEN = 3
-DROP_DEAD_LETTERED = 4
+DROP_REJECTED = 4
+DROP_DELIVERY_LIMIT = 5
+
+
+class Burial(Protocol):
+    """Where messages go that a queue with a dead-letter exchange gives up, and queues that nobody uses."""
+
+    def add(self, queue: Queue, message: Message, reason: int) -> None:
+        """The message has left the queue for this reason; that is still to be written down."""
+
+    def unused(self, queue: Queue) -> None:
+        """The queue has not been used for as long as it promised to wait: it is to be deleted."""
 
 
 class Recovered(NamedTuple):

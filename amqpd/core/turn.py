@@ -3,8 +3,8 @@
 Reading and writing never interleave. All ready sockets are read first; what they cause is noted here; then, one call
 later and once for all of them:
 
-    0 read on    sessions that had spent their allowance in the last turn
-    1 dispatch   queues with messages and consumers that have room
+    0 read on    timers that are due; sessions that had spent their allowance in the last turn
+    1 dispatch   queues with messages and consumers that have room; then dead letters, which may wake more queues
     2 journal    if no append is in flight, the batch that has grown goes to the engine
     3 confirm    publishers learn what was accepted or committed
     4 flush      one write per session that has something to say
@@ -12,6 +12,8 @@ later and once for all of them:
 Whoever writes to the journal arms the turn, so that nothing lies in the growing batch while the loop is idle.
 
 A queue that has used up its slice, or a session that has, comes again in the next turn, so that no one starves another.
+
+The turn also knows the time, as the rim or the last session that was told it did.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from amqpd.core.ports import Journal
+from amqpd.core.timers import Timers
 
 __all__ = ["Confirming", "Flushing", "Ready", "Resuming", "Turn"]
 
@@ -55,12 +58,25 @@ class Resuming(Protocol):
     def resume(self) -> None: ...
 
 
-class Turn:
-    """What this pass of the loop has still to do. `schedule()` asks for one call of `run` soon."""
+def nothing() -> None:
+    """There are no dead letters."""
 
-    def __init__(self, schedule: Callable[[], None], journal: Journal) -> None:
+
+class Turn:
+    """What this pass of the loop has still to do.
+
+    `schedule()` asks for one call of `run` soon, `wake_at(time)` for one at that time. `now` is monotonic milliseconds,
+    `wall` what has to be added to it for the wall clock.
+    """
+
+    def __init__(self, schedule: Callable[[], None], wake_at: Callable[[int], None], journal: Journal) -> None:
         self.schedule = schedule
         self.journal = journal
+        self.timers = Timers(wake_at)
+        self.now = 0
+        self.wall = 0
+        self.bury: Callable[[], None] = nothing
+        """Sends the dead letters on their way (see core/burial)."""
         self.armed = False
         self.ready: deque[Ready] = deque()
         self.confirming: list[Confirming] = []
@@ -108,6 +124,7 @@ class Turn:
                 self.arm()
 
     def steps(self) -> None:
+        self.timers.run(self.now)
         resuming, self.resuming = self.resuming, []
         for session in resuming:
             session.resume()
@@ -118,6 +135,7 @@ class Turn:
             if queue.dispatch(DISPATCH_SLICE):
                 queue.scheduled = True
                 ready.append(queue)
+        self.bury()
         self.journal.hand_over()
         while self.confirming:
             confirming, self.confirming = self.confirming, []

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from amqpd.core import operations
+from amqpd.core import deadletter, operations
 from amqpd.core.message import Message
 from amqpd.core.operations import Done
 from amqpd.core.queues.consumer import UNLIMITED, Consumer, Deliver
@@ -235,6 +235,8 @@ class Channel:
 
         def deliver(messages: list[Message], redelivered: bool, count: int) -> int:
             delivery_tag = add(queue, consumer, messages, count) if queue is not None else skip(len(messages))
+            if count and queue is not None and queue.counting:
+                messages = [deadletter.redelivered(messages[0], count)]
             octets = rebuilt = 0
             last_routing = last_origin = None
             for _, routing, content, origin, _ in messages:
@@ -286,13 +288,19 @@ class Channel:
         return upto
 
     def settle(self, runs: list[Run]) -> int:
-        """The client has acked, or rejected for good; how many deliveries."""
+        """The client has acked; how many deliveries."""
         count = 0
         for run in runs:
             run.queue.settle(run)
             count += len(run.messages)
         self.give_room(runs)
         return count
+
+    def reject(self, runs: list[Run]) -> None:
+        """The client will not have these, and nobody else shall."""
+        for run in runs:
+            run.queue.reject(run)
+        self.give_room(runs)
 
     def requeue(self, runs: list[Run]) -> None:
         """The deliveries go back to their queues."""

@@ -91,6 +91,14 @@ class Confirms:
         self.last += 1
         self.open_run(commits)
 
+    def partly_accepted(self, refused: Sequence[bool], commit: Commit | None) -> None:
+        """The next publishes, of which some were refused."""
+        for each in refused:
+            if each:
+                self.refused()
+            else:
+                self.accepted(1, commit)
+
     def refused(self) -> None:
         """The next publish was refused by a queue: it will be nacked."""
         self.last += 1

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from amqpd.core.broker import NOT_REFUSED
 from amqpd.core.message import PERSISTENT, SLICE_MAX, Message
 from amqpd.core.plan import Plan, Target, durable_ids
 from amqpd.core.routing import reaches
@@ -49,9 +50,12 @@ def express(channel: Channel, data: bytes, start: int, method_end: int) -> int:
         return 0
     broker = channel.broker
     broker.sequence += 2 * len(messages)
-    commit = broker.accept(messages, targets, plan.durable if messages[0][0] & PERSISTENT else ())
+    commit, refused = broker.accept(messages, targets, plan.durable if messages[0][0] & PERSISTENT else ())
     if channel.confirms is not None:
-        channel.confirms.accepted(len(messages), commit)
+        if refused:
+            channel.confirms.partly_accepted([message[0] in refused for message in messages], commit)
+        else:
+            channel.confirms.accepted(len(messages), commit)
     channel.cost = len(messages) * work
     return position
 
@@ -121,31 +125,32 @@ def publish(channel: Channel, content: Content) -> None:
     plan = channel.plans.find(content.arguments, method.exchange, method.routing_key)
     assert content.props is not None
     facts = properties.facts(content.props)
-    targets, durable = plan.targets, plan.durable
+    targets, durable, ttl = plan.targets, plan.durable, None
     if not facts.plain or targets is None:
-        targets = consider(channel, content, plan, facts)
+        targets, ttl = consider(channel, content, plan, facts)
         durable = durable_ids(targets)
     frames: outgoing.Content
     small = sum(map(len, content.frames)) <= SLICE_MAX
     frames = b"".join(content.frames) if small else tuple(content.frames)
     origin = channel.number | content.largest << 16
     if channel.transaction is not None:
-        channel.transaction.publish(method.mandatory, plan, targets, facts.persistent, frames, origin)
+        channel.transaction.publish(method.mandatory, plan, targets, facts.persistent, frames, origin, ttl)
     else:
-        deliver(channel, method.mandatory, plan.routing, targets, durable, facts.persistent, frames, origin)
+        deliver(channel, method.mandatory, plan.routing, targets, durable, facts.persistent, frames, origin, ttl)
 
 
-def consider(channel: Channel, content: Content, plan: Plan, facts: properties.Facts) -> Sequence[Target]:
+def consider(
+    channel: Channel, content: Content, plan: Plan, facts: properties.Facts
+) -> tuple[Sequence[Target], int | None]:
     """A message that must be looked at more closely: its properties are checked, and rewritten where the broker does
-    that, and its targets are found by more than its routing key."""
+    that, and its targets are found by more than its routing key. The targets, and how long it is to live."""
     props = content.props
     assert props is not None
     if facts.reply_to is not None:
         if channel.reply is None:
             raise PreconditionFailed("fast reply consumer does not exist")
         props = properties.rewrite(props, reply_to=channel.reply.name.encode())
-    if facts.expiration is not None:
-        properties.expiration(facts.expiration)
+    ttl = properties.expiration(facts.expiration) if facts.expiration is not None else None
     headers = properties.headers(props) if facts.has_headers else {}
     copies, blind_copies = properties.copies(headers)
     if facts.user_id is not None:
@@ -159,7 +164,7 @@ def consider(channel: Channel, content: Content, plan: Plan, facts: properties.F
         props = properties.rewrite(props, headers=kept)
     if props is not content.props:
         replace_header(channel, content, props)
-    return targets
+    return targets, ttl
 
 
 def check_user_id(channel: Channel, user_id: bytes) -> None:
@@ -183,14 +188,18 @@ def deliver(
     persistent: bool,
     content: outgoing.Content,
     origin: int,
+    ttl: int | None,
 ) -> None:
     """Enqueue what has been checked and routed; return it if it must be routed and is not; confirm."""
-    commit = None
+    commit, refused = None, NOT_REFUSED
     if targets:
-        commit = channel.broker.enqueue(targets, durable, persistent, routing, content, origin)
+        commit, refused = channel.broker.enqueue(targets, durable, persistent, routing, content, origin, ttl)
     if mandatory and not reaches(targets):
         outbox = channel.session.outbox
         outbox.send(outgoing.returned(channel.number, NoRoute.code, NoRoute.constant, routing))
         outbox.send_content(content, origin, channel.number, channel.session.frame_max)
     if channel.confirms is not None:
-        channel.confirms.accepted(1, commit)
+        if refused:
+            channel.confirms.refused()
+        else:
+            channel.confirms.accepted(1, commit)

@@ -115,7 +115,7 @@ class Session:
 
     def receive(self, data: bytes, now: int) -> None:
         """Bytes from the client."""
-        self.now = now
+        self.now = self.broker.turn.now = now
         self.octets_in += len(data)
         self.heartbeat.heard = True
         if self.deaf:

@@ -77,7 +77,8 @@ class World:
         self.journal = Journal(self.engine, lambda: 0, self.failures.append)
         self.rights = Rights()
         # Nobody has to be told that a turn is due: `run` looks.
-        self.turn = Turn(lambda: None, self.journal)
+        self.turn = Turn(lambda: None, lambda time: None, self.journal)
+        self.turn.wall = WALL
         self.broker = Broker(self.turn, self.journal, self.catalog, self.rights, exchange_types)
         snapshot = self.catalog.load()
         found = self.journal.recover({queue.id for queue in snapshot.queues})
@@ -91,7 +92,8 @@ class World:
         self.port = 0
 
     def run(self) -> None:
-        """Turns until the broker is at rest."""
+        """Turns until the broker is at rest, at the time that it is."""
+        self.turn.now = self.now
         while self.turn.armed:
             self.turn.run()
 
@@ -100,6 +102,17 @@ class World:
         client = Client(self)
         client.handshake(**arguments)
         return client
+
+    def wait(self, milliseconds: int) -> None:
+        """Let so much time pass, with a turn whenever a timer is due."""
+        end = self.now + milliseconds
+        heap = self.turn.timers.heap
+        while heap and heap[0][0] <= end:
+            self.now = max(self.now, heap[0][0])
+            self.turn.arm()
+            self.run()
+        self.now = end
+        self.run()
 
     def tick(self, milliseconds: int, *clients: Client) -> None:
         """Let time pass, a second at a time."""
@@ -119,6 +132,10 @@ class World:
             fold.apply(batch)
         names = {queue.id: queue.name for queue in self.catalog.load().queues}
         return {names[queue]: list(state.messages) for queue, state in fold.queues.items()}
+
+
+WALL = 1_700_000_000_000
+"""The wall clock at time 0, in milliseconds."""
 
 
 class Client:

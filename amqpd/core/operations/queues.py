@@ -59,6 +59,7 @@ def find_queue(vhost: VHost, actor: Actor, name: str) -> Queue:
 
 
 def declared(queue: Queue) -> DeclaredQueue:
+    queue.used = queue.turn.now
     queue.catch_up()
     return DeclaredQueue(queue.name, queue.ready, len(queue.rota.members))
 
@@ -180,6 +181,7 @@ def create_queue(
         arguments=arguments,
         turn=broker.turn,
         journal=broker.journal,
+        burial=broker.burial,
     )
 
     def created() -> DeclaredQueue:

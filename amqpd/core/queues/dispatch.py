@@ -2,11 +2,15 @@
 
 A ring per priority holds only consumers believed to have room. One found without is parked, off the ring, and comes
 back when its queue is told that it has room again; so a thousand consumers with full prefetch cost nothing per message.
+
+With a single active consumer only the first is in a ring; when it goes the next takes its place, the one of the highest
+priority that has waited longest.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from operator import attrgetter
 
 from amqpd.core.queues.consumer import Consumer
 
@@ -16,7 +20,10 @@ __all__ = ["Rota"]
 class Rota:
     """The consumers of one queue, in the order they are served."""
 
-    def __init__(self) -> None:
+    def __init__(self, single: bool = False) -> None:
+        self.single = single
+        self.active: Consumer | None = None
+        """The single active consumer."""
         self.members: dict[Consumer, None] = {}
         self.rings: dict[int, deque[Consumer]] = {}
         self.priorities: list[int] = []
@@ -24,18 +31,38 @@ class Rota:
     def add(self, consumer: Consumer) -> None:
         """A new consumer, behind the others of its priority."""
         self.members[consumer] = None
+        if not self.single:
+            self.enter(consumer)
+        elif self.active is None:
+            self.activate(consumer)
+
+    def enter(self, consumer: Consumer) -> None:
         ring = self.rings.get(consumer.priority)
         if ring is None:
             ring = self.rings[consumer.priority] = deque()
             self.priorities = sorted(self.rings, reverse=True)
         ring.append(consumer)
 
+    def activate(self, consumer: Consumer) -> None:
+        self.active = consumer
+        self.enter(consumer)
+
     def remove(self, consumer: Consumer) -> None:
         """The consumer takes no more messages."""
         del self.members[consumer]
+        if self.single:
+            if consumer is self.active:
+                self.leave(consumer)
+                self.active = None
+                if self.members:
+                    self.activate(max(self.members, key=attrgetter("priority")))
+            return
+        self.leave(consumer)
+
+    def leave(self, consumer: Consumer) -> None:
         if not consumer.parked:
             self.rings[consumer.priority].remove(consumer)
-        if not any(other.priority == consumer.priority for other in self.members):
+        if self.single or not any(other.priority == consumer.priority for other in self.members):
             del self.rings[consumer.priority]
             self.priorities = sorted(self.rings, reverse=True)
 

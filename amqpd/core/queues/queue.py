@@ -22,10 +22,20 @@ from typing import TYPE_CHECKING
 from amqpd.core.arguments import queue_resource
 from amqpd.core.message import PERSISTENT, Message
 from amqpd.core.policy import UNTOUCHED, Applied
-from amqpd.core.ports import DROP_PURGED, Journal, Recovered
+from amqpd.core.ports import (
+    DROP_DELIVERY_LIMIT,
+    DROP_EXPIRED,
+    DROP_PURGED,
+    DROP_REJECTED,
+    Burial,
+    Journal,
+    Recovered,
+)
 from amqpd.core.promises import Promises, work_out
 from amqpd.core.queues.consumer import UNLIMITED, Consumer
+from amqpd.core.queues import keeping
 from amqpd.core.queues.dispatch import Rota
+from amqpd.core.queues.window import window_for
 from amqpd.errors import AccessRefused, PreconditionFailed
 from amqpd.wire.tables import Table
 
@@ -52,11 +62,13 @@ class Queue:
 
     __slots__ = (
         "alive",
+        "alarm",
         "applied",
         "arguments",
         "auto_delete",
         "bindings",
         "bulky",
+        "burial",
         "cancelled",
         "durable",
         "epoch",
@@ -64,15 +76,19 @@ class Queue:
         "id",
         "journal",
         "kind",
+        "mortal",
         "name",
         "owner",
         "promises",
         "returned",
         "rota",
         "scheduled",
+        "strict",
         "turn",
         "unacked",
+        "used",
         "vhost",
+        "weight",
         "window",
     )
 
@@ -89,6 +105,7 @@ class Queue:
         arguments: Table,
         turn: Turn,
         journal: Journal,
+        burial: Burial,
     ) -> None:
         self.name = name
         self.vhost = vhost
@@ -102,12 +119,25 @@ class Queue:
         self.promises = work_out(kind, arguments)
         self.turn = turn
         self.journal = journal if durable else None
+        self.burial = burial
         self.bindings: dict[Binding, None] = {}
         self.returned: list[tuple[int, int, Message]] = []
-        self.window: deque[Message] = deque()
+        self.window = window_for(self.promises)
         self.bulky = False
         """May the window hold contents over SLICE_MAX? They are delivered one by one."""
-        self.rota = Rota()
+        self.strict = keeping.is_strict(self.promises)
+        """Does a message that comes in have to be looked at, or what is there because of it?"""
+        self.weight: int | None = None
+        """Octets of the ready messages' bodies, kept where there is a limit of them."""
+        self.mortal = False
+        """May there be messages with a deadline?"""
+        self.alarm = 0
+        """The deadline for which a timer is set; 0 for none."""
+        self.rota = Rota(single=self.promises.single_active_consumer)
+        keeping.start_weighing(self)
+        self.used = turn.now
+        """When somebody last showed an interest in the queue."""
+        keeping.watch_use(self)
         self.cancelled: list[Consumer] = []
         self.unacked = 0
         self.scheduled = False
@@ -118,29 +148,50 @@ class Queue:
     def promise(self, promises: Promises) -> None:
         """What the queue promises from now on, whatever it holds."""
         self.promises = promises
+        self.strict = keeping.is_strict(promises)
+        keeping.start_weighing(self)
+        keeping.keep_limits(self)
+        keeping.watch_use(self)
 
     # ---------------------------------------------------------------------------------------------- in
 
-    def publish(self, messages: Sequence[Message]) -> None:
-        """Take the messages. Their journal record is the publisher's affair, one for all queues.
+    def publish(self, messages: list[Message]) -> list[Message] | None:
+        """Take the messages: None when they were taken as they are, else those that were, as the queue has them.
 
-        A large one comes alone.
+        Their journal record is the publisher's affair, one for all queues. A large message comes alone, and so does one
+        that has a deadline.
         """
+        if self.strict:
+            return keeping.publish(self, messages)
+        self.append(messages)
+        return None
+
+    def append(self, messages: list[Message]) -> None:
+        """Put messages at the end."""
         self.window.extend(messages)
-        if type(messages[0][2]) is not bytes:
+        if self.weight is not None:
+            self.weight += keeping.octets(messages)
+        first = messages[0]
+        if type(first[2]) is not bytes:
             self.bulky = True
-        if not self.scheduled and self.rota.members:
+        if first[4]:
+            self.mortal = True
+        if not self.scheduled and (self.rota.members or self.mortal):
             self.turn.wake(self)
 
     def recover(self, messages: Iterable[Recovered]) -> None:
         """The messages that a start has found in the journal, in order."""
         for message, redelivered, count in messages:
             if redelivered:
-                self.returned.append((message[0], count, message))
+                self.returned.append((self.window.order(message), count, message))
             else:
                 self.window.append(message)
             self.bulky = self.bulky or type(message[2]) is not bytes
+            self.mortal = self.mortal or message[4] > 0
         heapify(self.returned)
+        keeping.start_weighing(self)
+        if self.mortal:
+            self.turn.wake(self)
 
     # --------------------------------------------------------------------------------------------- out
 
@@ -148,13 +199,15 @@ class Queue:
         """Deliver to consumers with room, at most `budget` messages; True when there is more to do."""
         rota, window = self.rota, self.window
         octets = DISPATCH_OCTETS
+        if self.mortal and not keeping.expire(self, self.turn.now + self.turn.wall - 1):
+            return True
         while self.returned or window:
             ring = rota.next()
             if ring is None:
-                return False
+                break
             if budget <= 0 or octets <= 0:
                 return True
-            if self.returned:
+            if self.returned and self.return_is_next():
                 sent, used = self.redeliver(ring)
             elif len(ring) == 1:
                 sent, used = self.deliver(ring[0], self.take(self.stretch(ring[0], budget, octets)))
@@ -162,7 +215,19 @@ class Queue:
                 sent, used = self.share_out(ring, budget, octets)
             budget -= sent
             octets -= used
+        if self.mortal:
+            keeping.watch(self)
         return False
+
+    @property
+    def counting(self) -> bool:
+        """Is a consumer told how often a message was delivered before?"""
+        return self.promises.delivery_limit is not None or self.kind == "quorum"
+
+    def return_is_next(self) -> bool:
+        """Do the returned messages come before the window's? Always, but for priorities."""
+        window = self.window
+        return not window or self.returned[0][0] < window.order(window[0])
 
     def stretch(self, consumer: Consumer, budget: int, octets: int) -> int:
         """How many messages the consumer, which has room, is to get at a stroke: while contents are large, few."""
@@ -173,19 +238,24 @@ class Queue:
         return min(budget, consumer.credit, room, len(window), STRETCH, octets // len(window[0][2]) + 1)
 
     def take(self, count: int) -> list[Message]:
-        """The first messages of the window."""
+        """The first messages of the window: so many, less those that are past their deadline."""
         window = self.window
         if count == len(window):
             messages = list(window)
             window.clear()
             self.bulky = False
-            return messages
-        popleft = window.popleft
-        return [popleft() for _ in range(count)]
+        else:
+            popleft = window.popleft
+            messages = [popleft() for _ in range(count)]
+        if self.weight is not None:
+            self.weight -= keeping.octets(messages)
+        return keeping.living(self, messages) if self.mortal else messages
 
     def deliver(self, consumer: Consumer, messages: list[Message]) -> tuple[int, int]:
         """Deliver messages for the first time: how many, how many octets."""
         size = len(messages)
+        if not size:
+            return 0, 0
         consumer.delivered += size
         if consumer.no_ack:
             if self.journal is not None:
@@ -218,7 +288,10 @@ class Queue:
         """Deliver the first of the returned messages to the first of the ring."""
         consumer = ring[0]
         ring.rotate(-1)
-        _, count, message = heappop(self.returned)
+        count, message = self.pop_returned()
+        if self.mortal and keeping.is_past(self, message):
+            keeping.drop(self, message, DROP_EXPIRED)
+            return 0, 0
         consumer.delivered += 1
         if consumer.no_ack:
             if self.journal is not None:
@@ -229,8 +302,8 @@ class Queue:
         return 1, consumer.deliver([message], True, count)
 
     def catch_up(self) -> None:
-        """Dispatch all that can be, before someone looks at what is ready."""
-        if self.scheduled:
+        """Dispatch all that can be, and drop what is past its deadline, before someone looks at what is ready."""
+        if self.scheduled or self.mortal:
             while self.dispatch(1000):
                 pass
 
@@ -239,24 +312,35 @@ class Queue:
 
         It counts as unacked; the caller settles at once what it takes without ack.
         """
+        self.used = self.turn.now
         self.catch_up()
-        if self.returned:
-            _, count, message = heappop(self.returned)
-            self.unacked += 1
-            return message, True, count
-        if self.window:
-            self.unacked += 1
-            return self.window.popleft(), False, 0
-        return None
+        if not self.ready:
+            return None
+        redelivered, count, message = self.pop()
+        self.unacked += 1
+        return message, redelivered, count
+
+    def pop(self) -> tuple[bool, int, Message]:
+        """Take the first message: is it a returned one, how often it was delivered before, itself."""
+        if self.returned and self.return_is_next():
+            return (True, *self.pop_returned())
+        message = self.window.popleft()
+        if self.weight is not None:
+            self.weight -= keeping.octets((message,))
+        return False, 0, message
+
+    def pop_returned(self) -> tuple[int, Message]:
+        """Take the first of the returned messages."""
+        _, count, message = heappop(self.returned)
+        if self.weight is not None:
+            self.weight -= keeping.octets((message,))
+        return count, message
 
     # ------------------------------------------------------------------------------------------ settle
 
     def settle(self, run: Run) -> None:
-        """The deliveries were acked, or rejected for good: their messages are no longer here."""
-        size = len(run.messages)
-        self.unacked -= size
-        if run.consumer is not None:
-            run.consumer.credit += size
+        """The deliveries were acked: their messages are no longer here."""
+        self.give_back(run)
         if self.journal is not None and self.alive:
             self.settled(run.messages)
 
@@ -268,20 +352,39 @@ class Queue:
             self.journal.settle(self.id, ids)
             self.turn.arm()
 
+    def reject(self, run: Run) -> None:
+        """The deliveries were rejected for good: dead letters, where the queue has a place for such."""
+        if self.promises.dead_letter_exchange is None or not self.alive:
+            self.settle(run)
+            return
+        self.give_back(run)
+        for message in run.messages:
+            self.burial.add(self, message, DROP_REJECTED)
+
     def requeue(self, run: Run) -> None:
         """The deliveries come back, to their old position, redelivered from now on."""
+        self.give_back(run)
+        if not self.alive:
+            return
+        count = run.count + 1
+        limit = self.promises.delivery_limit
+        for message in run.messages:
+            if limit is not None and count > limit:
+                keeping.drop(self, message, DROP_DELIVERY_LIMIT)
+                continue
+            if message[0] & PERSISTENT and self.journal is not None:
+                self.journal.returned(self.id, message[0], count)
+            heappush(self.returned, (self.window.order(message), count, message))
+            if self.weight is not None:
+                self.weight += keeping.octets((message,))
+        self.turn.wake(self)
+
+    def give_back(self, run: Run) -> None:
+        """The deliveries are no longer the consumer's."""
         size = len(run.messages)
         self.unacked -= size
         if run.consumer is not None:
             run.consumer.credit += size
-        if not self.alive:
-            return
-        count = run.count + 1
-        for message in run.messages:
-            if message[0] & PERSISTENT and self.journal is not None:
-                self.journal.returned(self.id, message[0], count)
-            heappush(self.returned, (message[0], count, message))
-        self.turn.wake(self)
 
     def room_again(self, consumer: Consumer) -> None:
         """The consumer can take messages again."""
@@ -294,18 +397,24 @@ class Queue:
     def check_consumer(self, exclusive: bool) -> None:
         """Raises AccessRefused if a consumer may not be added now."""
         members = self.rota.members
-        if members and (exclusive or any(consumer.exclusive for consumer in members)):
+        if (exclusive and self.promises.single_active_consumer) or (
+            members and (exclusive or any(consumer.exclusive for consumer in members))
+        ):
             raise AccessRefused(f"{queue_resource(self.name, self.vhost)} in exclusive use")
 
     def add_consumer(self, consumer: Consumer) -> None:
         """Serve the consumer from now on."""
         self.rota.add(consumer)
         self.had_consumer = True
+        self.used = self.turn.now
         self.turn.wake(self)
 
     def remove_consumer(self, consumer: Consumer) -> None:
         """No longer serve the consumer; what it has not settled stays with its channel."""
         self.rota.remove(consumer)
+        self.used = self.turn.now
+        if self.returned or self.window:
+            self.turn.wake(self)
 
     @property
     def unused(self) -> bool:
@@ -324,13 +433,14 @@ class Queue:
         self.catch_up()
         count = self.ready
         if self.journal is not None:
-            ids = [message_id for message_id, _, _ in self.returned if message_id & PERSISTENT]
+            ids = [message[0] for _, _, message in self.returned if message[0] & PERSISTENT]
             ids += [message[0] for message in self.window if message[0] & PERSISTENT]
             if ids:
                 self.journal.drop(self.id, ids, DROP_PURGED)
                 self.turn.arm()
         self.returned.clear()
         self.window.clear()
+        keeping.start_weighing(self)
         return count
 
     def check_deletable(self, if_unused: bool, if_empty: bool) -> None:

@@ -34,7 +34,7 @@ class ReplyTarget:
         self.epoch = 0
 
     def publish(self, messages: Sequence[Message]) -> None:
-        """Deliver the replies now."""
+        """Deliver the replies now, if the consumer is there: none is ever refused."""
         if self.alive:
             self.deliver(list(messages), False, 0)
 

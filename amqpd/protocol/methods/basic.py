@@ -5,7 +5,7 @@ from __future__ import annotations
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
 
-from amqpd.core import operations
+from amqpd.core import deadletter, operations
 from amqpd.core.arguments import consumer_priority, queue_resource
 from amqpd.core.message import Message
 from amqpd.core.queues.consumer import Consumer
@@ -149,6 +149,8 @@ def send_message(channel: Channel, method: Any, queue: Queue, message: Message, 
         queue.settle(Run(tag, queue, None, [message], count))
     else:
         tag = channel.ledger.add(queue, None, [message], count)
+    if count and queue.counting:
+        message = deadletter.redelivered(message, count)
     session = channel.session
     session.outbox.send(outgoing.get_ok(channel.number, tag, redelivered, message[1], queue.ready))
     session.outbox.send_content(message[2], message[3], channel.number, session.frame_max)
@@ -182,7 +184,7 @@ def refuse(channel: Channel, runs: list[Run], requeue: bool) -> None:
     elif requeue:
         channel.requeue(runs)
     else:
-        channel.settle(runs)
+        channel.reject(runs)
 
 
 def basic_recover(channel: Channel, method: Any) -> None:

@@ -35,6 +35,7 @@ class Publish(NamedTuple):
     persistent: bool
     content: Content
     origin: int
+    ttl: int | None
 
 
 class Transaction:
@@ -60,9 +61,10 @@ class Transaction:
         persistent: bool,
         content: Content,
         origin: int,
+        ttl: int | None,
     ) -> None:
         """Keep a publish that has been checked and routed."""
-        self.publishes.append(Publish(mandatory, plan.routing, targets, persistent, content, origin))
+        self.publishes.append(Publish(mandatory, plan.routing, targets, persistent, content, origin, ttl))
 
     def ack(self, runs: list[Run]) -> None:
         """Keep an ack."""
@@ -89,13 +91,14 @@ class Transaction:
                 item.persistent,
                 item.content,
                 item.origin,
+                item.ttl,
             )
         channel.settle(acked)
         for runs, requeue in refusals:
             if requeue:
                 channel.requeue(runs)
             else:
-                channel.settle(runs)
+                channel.reject(runs)
 
     def rollback(self) -> None:
         """Forget what was kept."""

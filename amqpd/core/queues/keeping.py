@@ -1,0 +1,204 @@
+"""How a queue keeps its promises: deadlines, limits of length, and where what it gives up goes.
+
+The functions are parts of the queue that only a queue with such promises comes to.
+
+Deadlines. A message's own (its expiration) is in its tuple. A queue with a message-ttl makes tuples of its own, with
+the earlier of both, as messages come in; so the deadline is fixed from then on and requeueing does not change it. What
+is past its deadline is dropped when it is at the head, never before: by the next dispatch, or by a timer that is set
+for the head's deadline. A message with ttl 0 is delivered if that can be done at once.
+
+A queue that expires looks at its last use when that time may have come, so using it costs one assignment.
+
+Limits. They count ready messages, and octets of their bodies, after the queue has dispatched all it can. Then either
+the oldest go (drop-head) or the newest are refused (reject-publish).
+
+Source: RabbitMQ, Time-To-Live and Expiration; Queue Length Limit; rabbit_amqqueue_process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from amqpd.core.message import PERSISTENT, Message
+from amqpd.core.ports import DROP_EXPIRED, DROP_MAXLEN
+from amqpd.core.promises import Promises
+
+if TYPE_CHECKING:
+    from amqpd.core.queues.queue import Queue
+
+__all__ = ["drop", "expire", "is_past", "is_strict", "keep_limits", "living", "octets", "publish", "start_weighing", "watch", "watch_use"]
+
+EXPIRE_SLICE = 1000
+"""Messages that are dropped at a stroke."""
+
+
+def is_strict(promises: Promises) -> bool:
+    """Is there anything to be seen to when a message comes in?"""
+    return not promises.message_ttl is promises.max_length is promises.max_length_bytes is None
+
+
+def octets(messages: Iterable[Message]) -> int:
+    """The octets of the messages' bodies."""
+    contents = (message[2] for message in messages)
+    heads = (content if isinstance(content, bytes) else content[0] for content in contents)
+    return sum(int.from_bytes(head[11:19], "big") for head in heads)
+
+
+def start_weighing(queue: Queue) -> None:
+    """Count the octets of what is ready, if they are limited."""
+    if queue.promises.max_length_bytes is None:
+        queue.weight = None
+    else:
+        queue.weight = octets(message for _, _, message in queue.returned) + octets(queue.window)
+
+
+# -------------------------------------------------------------------------------------------------- coming in
+
+
+def publish(queue: Queue, messages: list[Message]) -> list[Message] | None:
+    """Take the messages as the queue's promises allow (see Queue.publish)."""
+    promises = queue.promises
+    own = messages if promises.message_ttl is None else stamped(queue, messages, promises.message_ttl)
+    if promises.overflow == "drop-head":
+        queue.append(own)
+        keep_limits(queue)
+    else:
+        own = fitting(queue, own)
+    now = queue.turn.now + queue.turn.wall
+    if any(0 < message[4] <= now for message in own):
+        queue.catch_up()
+        expire(queue, now)
+    return None if own is messages else own
+
+
+def stamped(queue: Queue, messages: list[Message], ttl: int) -> list[Message]:
+    """The messages with the queue's deadline, where their own is not earlier."""
+    queue.mortal = True
+    deadline = queue.turn.now + queue.turn.wall + ttl
+    return [
+        (message_id, routing, content, origin, min(own, deadline) if own else deadline)
+        for message_id, routing, content, origin, own in messages
+    ]
+
+
+def fitting(queue: Queue, messages: list[Message]) -> list[Message]:
+    """Take the messages one by one while there is room; which were taken. The others are refused."""
+    taken = []
+    for message in messages:
+        if exceeds(queue, (message,)):
+            queue.catch_up()
+            if exceeds(queue, (message,)) and not (not queue.ready and queue.rota.next()):
+                if queue.promises.overflow == "reject-publish-dlx":
+                    queue.burial.add(queue, message, DROP_MAXLEN)
+                continue
+        queue.append([message])
+        taken.append(message)
+    return messages if len(taken) == len(messages) else taken
+
+
+def exceeds(queue: Queue, more: Sequence[Message] = ()) -> bool:
+    """Is a limit exceeded, with these messages more?"""
+    promises = queue.promises
+    if promises.max_length is not None and queue.ready + len(more) > promises.max_length:
+        return True
+    if promises.max_length_bytes is None or queue.weight is None:
+        return False
+    return queue.weight + octets(more) > promises.max_length_bytes
+
+
+def keep_limits(queue: Queue) -> None:
+    """Drop the oldest messages while a limit is exceeded, if that is what the queue does about it."""
+    if queue.promises.overflow != "drop-head" or not exceeds(queue):
+        return
+    queue.catch_up()
+    while queue.ready and exceeds(queue):
+        drop(queue, queue.pop()[2], DROP_MAXLEN)
+
+
+# ---------------------------------------------------------------------------------------------------- going out
+
+
+def head(queue: Queue) -> Message | None:
+    """The message that would be delivered next."""
+    if queue.returned and queue.return_is_next():
+        return queue.returned[0][2]
+    return queue.window[0] if queue.window else None
+
+
+def is_past(queue: Queue, message: Message) -> bool:
+    """Has the message's deadline passed?"""
+    return 0 < message[4] < queue.turn.now + queue.turn.wall
+
+
+def living(queue: Queue, messages: list[Message]) -> list[Message]:
+    """Those of the messages that can be delivered; the others are dropped."""
+    now = queue.turn.now + queue.turn.wall
+    if not any(0 < message[4] < now for message in messages):
+        return messages
+    for message in messages:
+        if 0 < message[4] < now:
+            drop(queue, message, DROP_EXPIRED)
+    return [message for message in messages if not 0 < message[4] < now]
+
+
+def expire(queue: Queue, upto: int) -> bool:
+    """Drop messages from the head whose deadline is not after this; False when there may be more of them."""
+    for _ in range(EXPIRE_SLICE):
+        first = head(queue)
+        if first is None:
+            queue.mortal = False
+            return True
+        if not 0 < first[4] <= upto:
+            return True
+        drop(queue, queue.pop()[2], DROP_EXPIRED)
+    return False
+
+
+def watch(queue: Queue) -> None:
+    """Come back when the head's deadline has passed."""
+    first = head(queue)
+    if first is None or not first[4] or 0 < queue.alarm <= first[4]:
+        return
+    queue.alarm = deadline = first[4]
+
+    def passed() -> None:
+        if queue.alarm == deadline:
+            queue.alarm = 0
+        if queue.alive:
+            queue.turn.wake(queue)
+
+    queue.turn.timers.at(deadline + 1 - queue.turn.wall, passed)
+
+
+def drop(queue: Queue, message: Message, reason: int) -> None:
+    """The message leaves the queue unconsumed: a dead letter, where the queue has a place for such."""
+    if queue.promises.dead_letter_exchange is not None:
+        queue.burial.add(queue, message, reason)
+    elif message[0] & PERSISTENT and queue.journal is not None:
+        queue.journal.drop(queue.id, (message[0],), reason)
+        queue.turn.arm()
+
+
+# ------------------------------------------------------------------------------------------------- the queue itself
+
+
+def watch_use(queue: Queue) -> None:
+    """Have the queue go when it has not been used for as long as it promises: no consumer, no get, no declare."""
+    promises, timers = queue.promises, queue.turn.timers
+    limit = promises.expires
+    if limit is None:
+        return
+
+    def look() -> None:
+        if queue.promises is not promises or not queue.alive:
+            return
+        now = queue.turn.now
+        if queue.rota.members:
+            timers.at(now + limit, look)
+        elif now < queue.used + limit:
+            timers.at(queue.used + limit, look)
+        else:
+            queue.burial.unused(queue)
+
+    timers.at(queue.used + limit, look)

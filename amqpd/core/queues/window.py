@@ -1,0 +1,90 @@
+"""The window of a queue: its messages that were never delivered, in the order in which they are to be.
+
+Where the queue has priorities the window has a row for each that was used, and the highest is served first; within a
+row the order is that of arrival. A message without a priority has 0, one above the queue's maximum has the maximum.
+`order` gives every message its order key, by which requeued messages find their old place. Source: RabbitMQ, Classic
+Queues Support Priority.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import chain
+
+from amqpd.core.message import Message, props_of
+from amqpd.core.promises import Promises
+from amqpd.wire import properties
+
+__all__ = ["PriorityWindow", "Window", "window_for"]
+
+ID_BITS = 64
+
+
+class Window(deque[Message]):
+    """Messages in order of arrival."""
+
+    def order(self, message: Message) -> int:
+        """The order key: its id."""
+        return message[0]
+
+
+class PriorityWindow(Window):
+    """Messages by priority, 0 to `highest`."""
+
+    def __init__(self, highest: int) -> None:
+        super().__init__()
+        self.highest = highest
+        self.rows: dict[int, deque[Message]] = {}
+        """By priority, the highest first; rows stay when they are empty."""
+        self.size = 0
+
+    def priority(self, message: Message) -> int:
+        return min(properties.facts(props_of(message)).priority, self.highest)
+
+    def order(self, message: Message) -> int:
+        """The order key: higher priorities before lower ones, then the id."""
+        return self.highest - self.priority(message) << ID_BITS | message[0]
+
+    def append(self, message: Message) -> None:
+        priority = self.priority(message)
+        row = self.rows.get(priority)
+        if row is None:
+            self.rows[priority] = row = deque()
+            self.rows = dict(sorted(self.rows.items(), reverse=True))
+        row.append(message)
+        self.size += 1
+
+    def extend(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            self.append(message)
+
+    def popleft(self) -> Message:
+        for row in self.rows.values():
+            if row:
+                self.size -= 1
+                return row.popleft()
+        raise IndexError("the window is empty")
+
+    def clear(self) -> None:
+        self.rows.clear()
+        self.size = 0
+
+    def __iter__(self) -> Iterator[Message]:
+        return chain.from_iterable(self.rows.values())
+
+    def __getitem__(self, index: int) -> Message:  # type: ignore[override]
+        """Only the first is asked for."""
+        assert index == 0
+        return next(iter(self))
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __bool__(self) -> bool:
+        return self.size > 0
+
+
+def window_for(promises: Promises) -> Window:
+    """The window of a queue that promises this."""
+    return PriorityWindow(promises.max_priority) if promises.max_priority else Window()

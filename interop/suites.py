@@ -11,7 +11,6 @@ from interop.upstream import Edit, Suite
 TLS = "needs a TLS listener with the suite's own certificates"
 CONTAINER = "runs rabbitmqctl in a container that the suite starts"
 NO_BROKER = "exercises the client alone"
-LATER = "message TTL, dead-lettering and queue priorities are accepted as declarations and have no effect yet"
 SLOW_CLIENT = "waits for timers of the client; the broker does the same as in its siblings"
 CLIENT_RACE = "closes the connection itself while its reader sees the end: either may win, against RabbitMQ too"
 
@@ -84,15 +83,6 @@ SUITES = (
         arguments=("t/integration/test_py_amqp.py", "--timeout=30"),
         env={"RABBITMQ_HOST": "{host}", "RABBITMQ_5672_TCP": "{port}"},
         leftovers=("priority_requeue_test",),
-        failing={
-            "*::test_PyAMQPTimeToLive::test_publish_consume": LATER,
-            "*::test_PyAMQPTimeToLive::test_simple_queue_publish_consume": LATER,
-            "*::test_PyAMQPTimeToLive::test_simple_buffer_publish_consume": LATER,
-            "*::test_PyAMQPPriority::test_publish_consume": LATER,
-            "*::test_PyAMQPPriority::test_publish_requeue_consume": LATER,
-            "*::test_PyAMQPPriority::test_simple_queue_publish_consume": LATER,
-            "*::test_PyAMQPPriority::test_simple_buffer_publish_consume": LATER,
-        },
         minimum=43,
         timeout=180,
     ),
@@ -192,7 +182,6 @@ SUITES = (
         go_files=("integration_test.go", "connection_test.go", "reconnect_test.go"),
         env={"AMQP_URL": "{url}"},
         left_out={"TestConnection_Close_WhenMemoryAlarmIsActive": "raises an alarm with rabbitmqctl, in a container"},
-        failing={"TestDeclareArgsRejectToDeadLetterQueue": LATER, "TestRabbitMQQueueTTLGet": LATER},
         minimum=75,
         timeout=300,
     ),

@@ -333,3 +333,36 @@ def test_pyamqp_confirms(broker: Broker, unique: str) -> None:
         for number in range(50):
             producer.publish({"n": number}, routing_key=unique, delivery_mode=2)
         assert target.queue_declare(passive=True).message_count == 50
+
+
+def test_priorities(broker: Broker, unique: str) -> None:
+    """A queue with priorities, as Celery declares it for `queue_arguments={"x-max-priority": 10}`."""
+    with kombu.Connection(broker.url) as connection, connection.channel() as channel:
+        target = kombu.Queue(unique, routing_key=unique, max_priority=10, exclusive=True)
+        producer = kombu.Producer(channel)
+        for priority in (1, 9, 5, 0, 10):
+            producer.publish({"priority": priority}, routing_key=unique, declare=[target], priority=priority)
+        got = []
+        bound = target(channel)
+        while message := bound.get(no_ack=True, accept=["json"]):
+            got.append(message.payload["priority"])
+        assert got == [10, 9, 5, 1, 0]
+
+
+def test_expiry(broker: Broker, unique: str) -> None:
+    """Messages and queues with a time to live: the control queues of Celery have both."""
+    with kombu.Connection(broker.url) as connection, connection.channel() as channel:
+        target = kombu.Queue(unique, routing_key=unique, message_ttl=0.2, expires=1.0)(channel)
+        target.declare()
+        kombu.Producer(channel).publish("gone", routing_key=unique)
+        wait_for(lambda: target.queue_declare(passive=True).message_count == 0, "the message to go")
+
+        def gone() -> bool:
+            with connection.channel() as watching:
+                try:
+                    target(watching).queue_declare(passive=True)
+                except connection.channel_errors as error:
+                    return error.code == 404
+            return False
+
+        wait_for(gone, "the queue to go", interval=1.5)

@@ -13,6 +13,7 @@ from pika.exceptions import (
     AMQPConnectionError,
     ChannelClosedByBroker,
     ConnectionClosedByBroker,
+    NackError,
     ProbableAccessDeniedError,
     ProbableAuthenticationError,
     UnroutableError,
@@ -202,6 +203,15 @@ def test_confirms_and_unroutable_messages(channel: BlockingChannel) -> None:
     assert returned.method.reply_code == 312 and returned.method.reply_text == "NO_ROUTE"
     assert returned.body == b"back"
     channel.basic_publish("", "no-such-queue", b"gone", mandatory=False)
+
+
+def test_a_full_queue_that_rejects_nacks_the_publisher(channel: BlockingChannel) -> None:
+    queue = exclusive(channel, **{"x-max-length": 1, "x-overflow": "reject-publish"})
+    channel.confirm_delivery()
+    channel.basic_publish("", queue, b"1")
+    with pytest.raises(NackError):
+        channel.basic_publish("", queue, b"2")
+    assert channel.basic_get(queue, auto_ack=True)[2] == b"1"
 
 
 def test_a_transaction_is_seen_when_it_is_committed(channel: BlockingChannel, connect: Connect) -> None:

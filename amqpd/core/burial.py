@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Burial"]
 
-REASONS = {
+REASONS: dict[int, deadletter.Reason] = {
     DROP_EXPIRED: "expired",
     DROP_MAXLEN: "maxlen",
     DROP_REJECTED: "rejected",
@@ -88,7 +88,9 @@ class Burial:
             except AmqpError as error:
                 log.warning("a dead letter of queue '%s' is lost: %s", queue.name, error)
                 return
-        targets = found if reason == DROP_REJECTED else [target for target in found if not self.circular(letter, target)]
+        targets = (
+            found if reason == DROP_REJECTED else [target for target in found if not self.circular(letter, target)]
+        )
         if targets:
             fields = shortstr(name) + shortstr(letter.keys[0])
             self.broker.enqueue(targets, durable_ids(targets), persistent, fields, letter.content, letter.origin)

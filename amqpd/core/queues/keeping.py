@@ -27,7 +27,19 @@ from amqpd.core.promises import Promises
 if TYPE_CHECKING:
     from amqpd.core.queues.queue import Queue
 
-__all__ = ["drop", "expire", "is_past", "is_strict", "keep_limits", "living", "octets", "publish", "start_weighing", "watch", "watch_use"]
+__all__ = [
+    "drop",
+    "expire",
+    "is_past",
+    "is_strict",
+    "keep_limits",
+    "living",
+    "octets",
+    "publish",
+    "start_weighing",
+    "watch",
+    "watch_use",
+]
 
 EXPIRE_SLICE = 1000
 """Messages that are dropped at a stroke."""

@@ -32,8 +32,8 @@ from amqpd.core.ports import (
     Recovered,
 )
 from amqpd.core.promises import Promises, work_out
-from amqpd.core.queues.consumer import UNLIMITED, Consumer
 from amqpd.core.queues import keeping
+from amqpd.core.queues.consumer import UNLIMITED, Consumer
 from amqpd.core.queues.dispatch import Rota
 from amqpd.core.queues.window import window_for
 from amqpd.errors import AccessRefused, PreconditionFailed
@@ -61,8 +61,8 @@ class Queue:
     """
 
     __slots__ = (
-        "alive",
         "alarm",
+        "alive",
         "applied",
         "arguments",
         "auto_delete",

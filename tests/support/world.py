@@ -70,6 +70,7 @@ class World:
         engine: MemoryEngine | None = None,
         catalog: MemoryCatalog | None = None,
         exchange_types: dict[str, Factory] | None = None,
+        wall: int | None = None,
     ) -> None:
         self.engine = engine or MemoryEngine()
         self.catalog = catalog or MemoryCatalog()
@@ -78,7 +79,8 @@ class World:
         self.rights = Rights()
         # Nobody has to be told that a turn is due: `run` looks.
         self.turn = Turn(lambda: None, lambda time: None, self.journal)
-        self.turn.wall = WALL
+        self.wall = WALL if wall is None else wall
+        self.turn.wall = self.wall
         self.broker = Broker(self.turn, self.journal, self.catalog, self.rights, exchange_types)
         snapshot = self.catalog.load()
         found = self.journal.recover({queue.id for queue in snapshot.queues})
@@ -90,6 +92,7 @@ class World:
         self.settings = SessionSettings(server_properties={"product": longstr("RabbitMQ")})
         self.now = 0
         self.port = 0
+        self.clients: list[Client] = []
 
     def run(self) -> None:
         """Turns until the broker is at rest, at the time that it is."""
@@ -122,6 +125,17 @@ class World:
                 client.session.tick(self.now)
             self.run()
 
+    def restart(self, *, crash: bool = False, down: int = 0) -> World:
+        """The broker that starts on what this one leaves, so many milliseconds later; its own clock begins at 0 again."""
+        if not crash:
+            for client in self.clients:
+                if not client.closed:
+                    client.lose()
+            self.journal.close(clean=True)
+        world = World(self.engine, self.catalog, wall=self.wall + self.now + down)
+        world.run()
+        return world
+
     def queue(self, name: str) -> Any:
         return self.broker.vhosts["/"].queues[name]
 
@@ -135,7 +149,7 @@ class World:
 
 
 WALL = 1_700_000_000_000
-"""The wall clock at time 0, in milliseconds."""
+"""The wall clock at time 0 of a first start, in milliseconds."""
 
 
 class Client:
@@ -148,6 +162,7 @@ class Client:
         self.reading = True
         self.unread = 0
         world.port += 1
+        world.clients.append(self)
         peer = Peer("127.0.0.1", world.port, "127.0.0.1", 5672)
         self.session = Session(world.broker, Logins(), world.settings, self, peer, world.now, lambda: 0)
 
@@ -247,5 +262,6 @@ class Client:
 
     def lose(self) -> None:
         """The socket breaks."""
+        self.closed = True
         self.session.lost(None)
         self.world.run()

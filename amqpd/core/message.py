@@ -12,7 +12,7 @@ messages that is the difference between a stall of 25 ms and one of over 100. Wh
     origin    channel number | largest frame's total size in octets << 16 | REKEYED: when the content can go out
               unchanged. Channel number 0, on which no client can publish: the broker wrote the header's history of
               deaths (see core/deadletter); who changes a client's header for another reason keeps its channel number
-    deadline  wall clock in milliseconds after which it is not delivered; 0: never
+    deadline  wall clock in milliseconds from which on it is not delivered; 0: never
 """
 
 from __future__ import annotations

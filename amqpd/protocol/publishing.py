@@ -189,8 +189,9 @@ def deliver(
     content: outgoing.Content,
     origin: int,
     ttl: int | None,
-) -> None:
-    """Enqueue what has been checked and routed; return it if it must be routed and is not; confirm."""
+) -> bool:
+    """Enqueue what has been checked and routed; return it if it must be routed and is not; confirm. Did all queues take
+    it?"""
     commit, refused = None, NOT_REFUSED
     if targets:
         commit, refused = channel.broker.enqueue(targets, durable, persistent, routing, content, origin, ttl)
@@ -203,3 +204,4 @@ def deliver(
             channel.confirms.refused()
         else:
             channel.confirms.accepted(1, commit)
+    return not refused

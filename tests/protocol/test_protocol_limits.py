@@ -1,4 +1,4 @@
-"""Length limits: which messages are dropped or refused, what publishers hear, and what dead-letters (semantics 3.2, 3.3)."""
+"""Length limits: what is dropped or refused, what publishers hear, and what dead-letters (semantics 3.2, 3.3)."""
 
 from __future__ import annotations
 
@@ -276,9 +276,7 @@ def test_a_transaction_within_the_limits(client: Client) -> None:
 )
 @pytest.mark.parametrize("no_ack", [True, False])
 @pytest.mark.parametrize("mode", [1, 2])
-def test_an_idle_consumer_gets_a_whole_read(
-    client: Client, limit: int, overflow: str, no_ack: bool, mode: int
-) -> None:
+def test_an_idle_consumer_gets_a_whole_read(client: Client, limit: int, overflow: str, no_ack: bool, mode: int) -> None:
     limited(client, durable=True, dead_letters=True, max_length=limit, overflow=overflow)
     client.method(1, C.Confirm.Select)
     client.consume("q", no_ack=no_ack)
@@ -329,7 +327,8 @@ def test_a_consumer_takes_what_it_may_before_a_publish_is_refused(client: Client
 @pytest.mark.parametrize("crash", [False, True])
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize(
-    ("overflow", "kept"), [("drop-head", [b"4", b"5"]), ("reject-publish", [b"0", b"1"]), ("reject-publish-dlx", [b"0", b"1"])]
+    ("overflow", "kept"),
+    [("drop-head", [b"4", b"5"]), ("reject-publish", [b"0", b"1"]), ("reject-publish-dlx", [b"0", b"1"])],
 )
 def test_what_was_dropped_or_refused_never_comes_back(
     world: World, client: Client, overflow: str, kept: list[bytes], at_once: bool, crash: bool

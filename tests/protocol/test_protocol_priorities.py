@@ -218,6 +218,7 @@ def test_dead_letters_have_the_priority_of_their_message(client: Client) -> None
     assert [letter.properties.priority for letter in letters] == [9, 5, 1]
 
 
+@pytest.mark.xfail(strict=True, reason="quorum queues do not look at priorities yet")
 def test_a_quorum_queue_puts_the_urgent_first(client: Client) -> None:
     """Whatever its levels are, 9 is above 0."""
     client.declare("quorum", durable=True, arguments={"x-queue-type": "quorum"})

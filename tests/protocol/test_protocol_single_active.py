@@ -80,9 +80,7 @@ def test_the_next_takes_over_in_the_order_they_came(world: World, client: Client
         send(client, number)
         heard.append([seen(each.frames()) for each in others[number:]])
         leave(other, how, f"c{number}")
-    assert heard == [
-        [[(f"c{number}", b"%d" % number)], *[[]] * (3 - number)] for number in range(4)
-    ]
+    assert heard == [[[(f"c{number}", b"%d" % number)], *[[]] * (3 - number)] for number in range(4)]
     send(client, 9)
     assert world.queue("q").ready == 1
 

@@ -92,7 +92,6 @@ class World:
         self.settings = SessionSettings(server_properties={"product": longstr("RabbitMQ")})
         self.now = 0
         self.port = 0
-        self.clients: list[Client] = []
 
     def run(self) -> None:
         """Turns until the broker is at rest, at the time that it is."""
@@ -126,11 +125,10 @@ class World:
             self.run()
 
     def restart(self, *, crash: bool = False, down: int = 0) -> World:
-        """The broker that starts on what this one leaves, so many milliseconds later; its own clock begins at 0 again."""
+        """The broker that starts on what this one leaves, so many milliseconds later; its clock begins at 0 again."""
         if not crash:
-            for client in self.clients:
-                if not client.closed:
-                    client.lose()
+            for session in list(self.broker.connections):
+                session.lost(None)
             self.journal.close(clean=True)
         world = World(self.engine, self.catalog, wall=self.wall + self.now + down)
         world.run()
@@ -162,7 +160,6 @@ class Client:
         self.reading = True
         self.unread = 0
         world.port += 1
-        world.clients.append(self)
         peer = Peer("127.0.0.1", world.port, "127.0.0.1", 5672)
         self.session = Session(world.broker, Logins(), world.settings, self, peer, world.now, lambda: 0)
 
@@ -262,6 +259,5 @@ class Client:
 
     def lose(self) -> None:
         """The socket breaks."""
-        self.closed = True
         self.session.lost(None)
         self.world.run()

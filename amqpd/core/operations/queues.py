@@ -59,7 +59,9 @@ def find_queue(vhost: VHost, actor: Actor, name: str) -> Queue:
 
 
 def declared(queue: Queue) -> DeclaredQueue:
-    queue.used = queue.turn.now
+    # To look at a quorum queue is not to use it.
+    if queue.kind != "quorum":
+        queue.used = queue.turn.now
     queue.catch_up()
     return DeclaredQueue(queue.name, queue.ready, len(queue.rota.members))
 

@@ -4,8 +4,9 @@ The functions are parts of the queue that only a queue with such promises comes 
 
 Deadlines. A message's own (its expiration) is in its tuple. A queue with a message-ttl makes tuples of its own, with
 the earlier of both, as messages come in; so the deadline is fixed from then on and requeueing does not change it. What
-is past its deadline is dropped when it is at the head, never before: by the next dispatch, or by a timer that is set
-for the head's deadline. A message with ttl 0 is delivered if that can be done at once.
+has come to its deadline is dropped when it is at the head, never before: by the next dispatch, or by a timer that is
+set for the head's deadline. A message with ttl 0 is delivered if that can be done at once: while it comes in, a
+deadline of this very moment does not count.
 
 A queue that expires looks at its last use when that time may have come, so using it costs one assignment.
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from amqpd.core.queues.queue import Queue
 
 __all__ = [
+    "cut",
     "drop",
     "expire",
     "is_past",
@@ -72,15 +74,19 @@ def publish(queue: Queue, messages: list[Message]) -> list[Message] | None:
     """Take the messages as the queue's promises allow (see Queue.publish)."""
     promises = queue.promises
     own = messages if promises.message_ttl is None else stamped(queue, messages, promises.message_ttl)
+    now_or_never = any(is_past(queue, message) for message in own)
+    if now_or_never:
+        queue.catch_up()
+        queue.receiving = True
     if promises.overflow == "drop-head":
         queue.append(own)
         keep_limits(queue)
     else:
         own = fitting(queue, own)
-    now = queue.turn.now + queue.turn.wall
-    if any(0 < message[4] <= now for message in own):
+    if now_or_never:
         queue.catch_up()
-        expire(queue, now)
+        queue.receiving = False
+        expire(queue)
     return None if own is messages else own
 
 
@@ -100,7 +106,7 @@ def fitting(queue: Queue, messages: list[Message]) -> list[Message]:
     for message in messages:
         if exceeds(queue, (message,)):
             queue.catch_up()
-            if exceeds(queue, (message,)) and not (not queue.ready and queue.rota.next()):
+            if exceeds(queue, (message,)):
                 if queue.promises.overflow == "reject-publish-dlx":
                     queue.burial.add(queue, message, DROP_MAXLEN)
                 continue
@@ -120,11 +126,15 @@ def exceeds(queue: Queue, more: Sequence[Message] = ()) -> bool:
 
 
 def keep_limits(queue: Queue) -> None:
+    """Drop the oldest messages while a limit is exceeded, once those that can be delivered have been."""
+    if exceeds(queue):
+        queue.catch_up()
+        cut(queue)
+
+
+def cut(queue: Queue) -> None:
     """Drop the oldest messages while a limit is exceeded, if that is what the queue does about it."""
-    if queue.promises.overflow != "drop-head" or not exceeds(queue):
-        return
-    queue.catch_up()
-    while queue.ready and exceeds(queue):
+    while queue.ready and exceeds(queue) and queue.promises.overflow == "drop-head":
         drop(queue, queue.pop()[2], DROP_MAXLEN)
 
 
@@ -138,37 +148,43 @@ def head(queue: Queue) -> Message | None:
     return queue.window[0] if queue.window else None
 
 
+def moment(queue: Queue) -> int:
+    """The latest deadline that counts as reached."""
+    return queue.turn.now + queue.turn.wall - queue.receiving
+
+
 def is_past(queue: Queue, message: Message) -> bool:
-    """Has the message's deadline passed?"""
-    return 0 < message[4] < queue.turn.now + queue.turn.wall
+    """Has the message's deadline been reached?"""
+    return 0 < message[4] <= moment(queue)
 
 
 def living(queue: Queue, messages: list[Message]) -> list[Message]:
     """Those of the messages that can be delivered; the others are dropped."""
-    now = queue.turn.now + queue.turn.wall
-    if not any(0 < message[4] < now for message in messages):
+    now = moment(queue)
+    if not any(0 < message[4] <= now for message in messages):
         return messages
     for message in messages:
-        if 0 < message[4] < now:
+        if 0 < message[4] <= now:
             drop(queue, message, DROP_EXPIRED)
-    return [message for message in messages if not 0 < message[4] < now]
+    return [message for message in messages if not 0 < message[4] <= now]
 
 
-def expire(queue: Queue, upto: int) -> bool:
-    """Drop messages from the head whose deadline is not after this; False when there may be more of them."""
+def expire(queue: Queue) -> bool:
+    """Drop messages from the head that have come to their deadline; False when there may be more of them."""
+    now = moment(queue)
     for _ in range(EXPIRE_SLICE):
         first = head(queue)
         if first is None:
             queue.mortal = False
             return True
-        if not 0 < first[4] <= upto:
+        if not 0 < first[4] <= now:
             return True
         drop(queue, queue.pop()[2], DROP_EXPIRED)
     return False
 
 
 def watch(queue: Queue) -> None:
-    """Come back when the head's deadline has passed."""
+    """Come back at the head's deadline."""
     first = head(queue)
     if first is None or not first[4] or 0 < queue.alarm <= first[4]:
         return
@@ -180,7 +196,7 @@ def watch(queue: Queue) -> None:
         if queue.alive:
             queue.turn.wake(queue)
 
-    queue.turn.timers.at(deadline + 1 - queue.turn.wall, passed)
+    queue.turn.timers.at(deadline - queue.turn.wall, passed)
 
 
 def drop(queue: Queue, message: Message, reason: int) -> None:

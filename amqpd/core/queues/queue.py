@@ -80,6 +80,7 @@ class Queue:
         "name",
         "owner",
         "promises",
+        "receiving",
         "returned",
         "rota",
         "scheduled",
@@ -133,6 +134,8 @@ class Queue:
         """May there be messages with a deadline?"""
         self.alarm = 0
         """The deadline for which a timer is set; 0 for none."""
+        self.receiving = False
+        """Are messages coming in that are delivered at once or never?"""
         self.rota = Rota(single=self.promises.single_active_consumer)
         keeping.start_weighing(self)
         self.used = turn.now
@@ -161,7 +164,7 @@ class Queue:
         Their journal record is the publisher's affair, one for all queues. A large message comes alone, and so does one
         that has a deadline.
         """
-        if self.strict:
+        if self.strict or messages[0][4]:
             return keeping.publish(self, messages)
         self.append(messages)
         return None
@@ -190,7 +193,7 @@ class Queue:
             self.mortal = self.mortal or message[4] > 0
         heapify(self.returned)
         keeping.start_weighing(self)
-        if self.mortal:
+        if self.mortal or self.strict:
             self.turn.wake(self)
 
     # --------------------------------------------------------------------------------------------- out
@@ -199,7 +202,7 @@ class Queue:
         """Deliver to consumers with room, at most `budget` messages; True when there is more to do."""
         rota, window = self.rota, self.window
         octets = DISPATCH_OCTETS
-        if self.mortal and not keeping.expire(self, self.turn.now + self.turn.wall - 1):
+        if self.mortal and not keeping.expire(self):
             return True
         while self.returned or window:
             ring = rota.next()
@@ -215,6 +218,8 @@ class Queue:
                 sent, used = self.share_out(ring, budget, octets)
             budget -= sent
             octets -= used
+        if self.strict:
+            keeping.cut(self)
         if self.mortal:
             keeping.watch(self)
         return False
@@ -317,6 +322,9 @@ class Queue:
         if not self.ready:
             return None
         redelivered, count, message = self.pop()
+        if self.mortal:
+            # Those behind it may have been waiting for their turn to expire.
+            self.catch_up()
         self.unacked += 1
         return message, redelivered, count
 
@@ -375,6 +383,7 @@ class Queue:
             if message[0] & PERSISTENT and self.journal is not None:
                 self.journal.returned(self.id, message[0], count)
             heappush(self.returned, (self.window.order(message), count, message))
+            self.mortal = self.mortal or message[4] > 0
             if self.weight is not None:
                 self.weight += keeping.octets((message,))
         self.turn.wake(self)

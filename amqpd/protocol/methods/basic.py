@@ -12,7 +12,7 @@ from amqpd.core.queues.consumer import Consumer
 from amqpd.core.queues.ledger import Run
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import REPLY_TO, ReplyTarget
-from amqpd.errors import NotAllowed, NotImplemented_, PreconditionFailed
+from amqpd.errors import NotAllowed, NotImplemented_, PreconditionFailed, ResourceLocked
 from amqpd.protocol.methods.queue import named
 from amqpd.wire import methods, outgoing
 from amqpd.wire.methods import commands
@@ -135,6 +135,11 @@ def basic_get(channel: Channel, method: Any) -> None:
     queue = operations.find_queue(channel.vhost, channel.actor, name)
     if queue.kind == "stream":
         raise NotImplemented_(f"basic.get not supported by stream queues {queue_resource(queue.name, queue.vhost)}")
+    if queue.kind == "quorum" and queue.promises.single_active_consumer:
+        raise ResourceLocked(
+            f"cannot obtain access to locked {queue_resource(queue.name, queue.vhost)}. basic.get operations are not "
+            "supported by quorum queues with single active consumer"
+        )
     found = queue.get()
     if found is None:
         channel.session.outbox.send(outgoing.get_empty(channel.number))

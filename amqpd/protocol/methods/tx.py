@@ -2,7 +2,8 @@
 
 A publish is checked and routed at once and kept; at commit all are enqueued and then the settlements are done, as one
 group of the journal, and commit-ok waits for its commit. Rollback drops the publishes and puts the settled deliveries
-back among the unsettled, not into their queues. Source: RabbitMQ, "Broker Semantics"; rabbit_channel.
+back among the unsettled, not into their queues. A queue that refuses a publish undoes nothing: the others stay, and the
+channel is closed instead of commit-ok. Source: RabbitMQ, "Broker Semantics"; rabbit_channel.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ class Transaction:
         self.publishes: list[Publish] = []
         self.acked: list[Run] = []
         self.refusals: list[tuple[list[Run], bool]] = []
+        self.partial = False
+        """Has a queue refused a publish of a commit?"""
 
     @property
     def settling(self) -> int:
@@ -82,7 +85,7 @@ class Transaction:
         channel = self.channel
         for item in publishes:
             targets = [target for target in item.targets if target.alive]
-            publishing.deliver(
+            taken = publishing.deliver(
                 channel,
                 item.mandatory,
                 item.routing,
@@ -93,6 +96,7 @@ class Transaction:
                 item.origin,
                 item.ttl,
             )
+            self.partial = self.partial or not taken
         channel.settle(acked)
         for runs, requeue in refusals:
             if requeue:
@@ -130,7 +134,10 @@ def tx_commit(channel: Channel, method: Any) -> None:
     transaction = transaction_of(channel)
 
     def commit(done: Done[None]) -> None:
-        channel.broker.journal.group(transaction.apply).when_committed(lambda: done(None))
+        def committed() -> None:
+            done(PreconditionFailed("partial tx completion") if transaction.partial else None)
+
+        channel.broker.journal.group(transaction.apply).when_committed(committed)
         channel.broker.turn.arm()
 
     channel.perform(

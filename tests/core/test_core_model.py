@@ -1,8 +1,14 @@
-"""The broker against a naive model of it, over random histories with restarts; and after each step, the fold of the log
-against the durable part of the live broker."""
+"""The broker against a naive model of it, over random histories with restarts and time that passes; after each step, the
+fold of the log against the durable part of the live broker.
+
+One of the queues, `brief`, makes promises: its messages live for a second, it holds three, and what it gives up goes to
+the queue `graves`. Any message may have an expiration of its own.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import settings
@@ -11,11 +17,24 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from pamqp import commands
 
 from amqpd.core.message import PERSISTENT
+from tests.support.received import messages
 from tests.support.world import Client, World
 
 C = commands
 
-QUEUES = st.sampled_from(["durable", "other", "transient"])
+PROMISES: dict[str, dict[str, Any]] = {
+    "durable": {},
+    "transient": {},
+    "brief": {
+        "x-message-ttl": 1000,
+        "x-max-length": 3,
+        "x-dead-letter-exchange": "",
+        "x-dead-letter-routing-key": "graves",
+    },
+    "graves": {},
+}
+QUEUES = st.sampled_from(sorted(PROMISES))
+EXPIRATIONS = st.sampled_from([None, None, None, 0, 300, 2000])
 EXCHANGES = {"x.direct": "direct", "x.topic": "topic", "x.fanout": "fanout"}
 PATTERNS = st.sampled_from(["a", "a.b", "a.*", "#", "*.b"])
 KEYS = st.sampled_from(["a", "a.b", "c", "b.b"])
@@ -38,12 +57,33 @@ def matches(kind: str, pattern: str, key: str) -> bool:
     return topic(pattern.split("."), key.split("."))
 
 
-class NaiveQueue:
-    """Messages as [body, persistent, redelivered], in order; those taken keep their place by their number."""
+@dataclass(order=True)
+class Naive:
+    """A message of the model; its number is its place in every queue."""
 
-    def __init__(self) -> None:
-        self.ready: list[tuple[int, bytes, bool, bool]] = []
-        self.unacked: dict[int, tuple[int, bytes, bool, bool]] = {}
+    number: int
+    body: bytes
+    persistent: bool
+    deadline: float
+    redelivered: bool = False
+    deaths: list[tuple[str, str, int]] = field(default_factory=list)
+
+
+class NaiveQueue:
+    """Messages in order; those taken keep their place by their number."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ttl = PROMISES[name].get("x-message-ttl", float("inf"))
+        self.limit = PROMISES[name].get("x-max-length", float("inf"))
+        self.ready: list[Naive] = []
+        self.unacked: dict[int, Naive] = {}
+
+    def keep(self, wall: int) -> Iterator[tuple[Naive, str]]:
+        """What the queue gives up at its head, and why."""
+        while self.ready and (len(self.ready) > self.limit or self.ready[0].deadline <= wall):
+            reason = "expired" if self.ready[0].deadline <= wall else "maxlen"
+            yield self.ready.pop(0), reason
 
 
 class BrokerMachine(RuleBasedStateMachine):
@@ -54,6 +94,7 @@ class BrokerMachine(RuleBasedStateMachine):
         self.world = World()
         self.queues: dict[str, NaiveQueue] = {}
         self.bindings: set[tuple[str, str, str]] = set()
+        self.dead: list[tuple[Naive, str, str]] = []
         self.number = 0
         self.connect()
         for name, kind in EXCHANGES.items():
@@ -66,18 +107,45 @@ class BrokerMachine(RuleBasedStateMachine):
         self.tag = 0
         self.tags: dict[int, tuple[str, int]] = {}
 
+    # ------------------------------------------------------------------------------------------ promises
+
+    @property
+    def wall(self) -> int:
+        return self.world.wall + self.world.now
+
+    def keep(self, name: str) -> None:
+        """The queue gives up what it has to."""
+        self.dead += [(message, name, reason) for message, reason in self.queues[name].keep(self.wall)]
+
+    def bury(self) -> None:
+        """At the end of each step all queues have kept their promises, and the dead are buried."""
+        for name in self.queues:
+            self.keep(name)
+        for message, name, reason in self.dead:
+            if name == "brief" and "graves" in self.queues:
+                self.number += 1
+                letter = Naive(self.number, message.body, message.persistent, float("inf"))
+                letter.deaths = [("brief", reason, 1)]
+                self.queues["graves"].ready.append(letter)
+        self.dead.clear()
+
+    @rule(milliseconds=st.sampled_from([1, 299, 300, 700, 999, 1000, 5000]))
+    def wait(self, milliseconds: int) -> None:
+        self.world.wait(milliseconds)
+        self.bury()
+
     # ------------------------------------------------------------------------------------------ topology
 
     @rule(name=QUEUES)
     def declare(self, name: str) -> None:
-        answer = self.client.declare(name, durable=name != "transient")
-        queue = self.queues.setdefault(name, NaiveQueue())
+        answer = self.client.declare(name, durable=name != "transient", arguments=PROMISES[name])
+        queue = self.queues.setdefault(name, NaiveQueue(name))
         assert (answer.queue, answer.message_count) == (name, len(queue.ready))
 
     @rule(name=QUEUES)
     def delete(self, name: str) -> None:
         (answer,) = self.client.method(1, C.Queue.Delete, queue=name)
-        queue = self.queues.pop(name, NaiveQueue())
+        queue = self.queues.pop(name, NaiveQueue(name))
         assert answer.message_count == len(queue.ready)
         self.bindings = {binding for binding in self.bindings if binding[1] != name}
         self.tags = {tag: place for tag, place in self.tags.items() if place[0] != name}
@@ -100,41 +168,53 @@ class BrokerMachine(RuleBasedStateMachine):
         key=KEYS,
         name=QUEUES,
         persistent=st.booleans(),
-        count=st.integers(1, 3),
+        expiration=EXPIRATIONS,
+        count=st.integers(1, 5),
     )
-    def publish(self, exchange: str, key: str, name: str, persistent: bool, count: int) -> None:
+    def publish(self, exchange: str, key: str, name: str, persistent: bool, expiration: int | None, count: int) -> None:
         key = key if exchange else name
         kind = EXCHANGES.get(exchange, "")
         reached = {q for x, q, p in self.bindings if x == exchange and matches(kind, p, key)}
         if not exchange:
             reached = {name} & set(self.queues)
+        properties = {"delivery_mode": 2 if persistent else 1} | (
+            {} if expiration is None else {"expiration": str(expiration)}
+        )
         data = b""
         for _ in range(count):
             self.number += 1
             body = b"%d" % self.number
-            data += self.client.publish_bytes(1, exchange, key, body, delivery_mode=2 if persistent else 1)
+            data += self.client.publish_bytes(1, exchange, key, body, **properties)
             for queue in reached:
-                self.queues[queue].ready.append((self.number, body, persistent, False))
+                ttl = min(self.queues[queue].ttl, float("inf") if expiration is None else expiration)
+                self.queues[queue].ready.append(Naive(self.number, body, persistent, self.wall + ttl))
+                self.keep(queue)
         self.client.send(data)
         assert self.client.frames() == []
+        self.bury()
 
-    def taken(self, name: str, frames: list[Any], tag: int, redelivered: bool, body: bytes) -> None:
-        number, expected, persistent, before = self.queues[name].ready.pop(0)
-        assert (tag, body, redelivered) == (self.tag, expected, before)
-        self.queues[name].unacked[number] = (number, expected, persistent, True)
-        self.tags[self.tag] = (name, number)
+    @staticmethod
+    def seen(found: list[Any]) -> list[tuple[bytes, bool, list[tuple[str, str, int]]]]:
+        return [(message.body, message.method.redelivered, message.deaths) for message in found]
 
     @rule(name=QUEUES)
     def get(self, name: str) -> None:
         if name not in self.queues:
             return
         frames = self.client.method(2, C.Basic.Get, queue=name)
-        if not self.queues[name].ready:
+        queue = self.queues[name]
+        if not queue.ready:
             assert isinstance(frames[0], C.Basic.GetEmpty)
             return
         self.tag += 1
-        self.taken(name, frames, frames[0].delivery_tag, frames[0].redelivered, frames[2])
-        assert frames[0].message_count == len(self.queues[name].ready)
+        message = queue.ready.pop(0)
+        assert self.seen(messages(frames)) == [(message.body, message.redelivered, message.deaths)]
+        assert frames[0].delivery_tag == self.tag
+        queue.unacked[message.number] = replace(message, redelivered=True)
+        self.tags[self.tag] = (name, message.number)
+        self.keep(name)
+        assert frames[0].message_count == len(queue.ready)
+        self.bury()
 
     @rule(name=QUEUES)
     def consume_all(self, name: str) -> None:
@@ -142,13 +222,15 @@ class BrokerMachine(RuleBasedStateMachine):
         if name not in self.queues:
             return
         frames = self.client.consume(name, "c", number=3, no_ack=True)
-        bodies = [item for item in frames if isinstance(item, bytes)]
-        flags = [item.redelivered for item in frames if isinstance(item, C.Basic.Deliver)]
-        assert list(zip(bodies, flags, strict=True)) == [
-            (body, redelivered) for _, body, _, redelivered in self.queues[name].ready
-        ]
-        self.queues[name].ready.clear()
+        expected = []
+        queue = self.queues[name]
+        while queue.ready:
+            message = queue.ready.pop(0)
+            expected.append((message.body, message.redelivered, message.deaths))
+            self.keep(name)
+        assert self.seen(messages(frames)) == expected
         self.client.method(3, C.Basic.Cancel, consumer_tag="c")
+        self.bury()
 
     @precondition(lambda self: self.tags)
     @rule(data=st.data(), how=st.sampled_from(["ack", "reject", "requeue"]), multiple=st.booleans())
@@ -163,6 +245,9 @@ class BrokerMachine(RuleBasedStateMachine):
             message = self.queues[name].unacked.pop(number)
             if how == "requeue":
                 self.queues[name].ready = sorted([*self.queues[name].ready, message])
+            elif how == "reject":
+                self.dead.append((message, name, "rejected"))
+        self.bury()
 
     @rule(name=QUEUES)
     def purge(self, name: str) -> None:
@@ -182,24 +267,24 @@ class BrokerMachine(RuleBasedStateMachine):
     def lose_connection(self) -> None:
         self.client.lose()
         self.give_back()
+        self.bury()
         self.connect()
 
-    @rule(crash=st.booleans())
-    def restart(self, crash: bool) -> None:
-        if not crash:
-            self.client.lose()
+    @rule(crash=st.booleans(), down=st.sampled_from([0, 300, 1000]))
+    def restart(self, crash: bool, down: int) -> None:
         self.give_back()
         if not crash:
-            self.world.journal.close(clean=True)
-        self.world = World(self.world.engine, self.world.catalog)
+            self.bury()
+        self.world = self.world.restart(crash=crash, down=down)
         self.queues.pop("transient", None)
         self.bindings = {binding for binding in self.bindings if binding[1] != "transient"}
         for queue in self.queues.values():
             queue.ready = [
-                (number, body, persistent, redelivered or crash)
-                for number, body, persistent, redelivered in queue.ready
-                if persistent
+                replace(message, redelivered=message.redelivered or crash)
+                for message in queue.ready
+                if message.persistent
             ]
+        self.bury()
         self.connect()
 
     @invariant()
@@ -216,4 +301,4 @@ class BrokerMachine(RuleBasedStateMachine):
 
 
 TestBroker = BrokerMachine.TestCase
-TestBroker.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestBroker.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -129,6 +129,7 @@ class World:
         if not crash:
             for session in list(self.broker.connections):
                 session.lost(None)
+            self.run()
             self.journal.close(clean=True)
         world = World(self.engine, self.catalog, wall=self.wall + self.now + down)
         world.run()

@@ -221,6 +221,9 @@ class Queue:
         if self.strict:
             keeping.cut(self)
         if self.mortal:
+            # What stood behind those that are gone may have come to its deadline there.
+            if not keeping.expire(self):
+                return True
             keeping.watch(self)
         return False
 

@@ -33,7 +33,7 @@ PROMISES: dict[str, dict[str, Any]] = {
     },
     "graves": {},
 }
-QUEUES = st.sampled_from(sorted(PROMISES))
+QUEUES = st.sampled_from(["brief", "brief", "durable", "graves", "transient"])
 EXPIRATIONS = st.sampled_from([None, None, None, 0, 300, 2000])
 EXCHANGES = {"x.direct": "direct", "x.topic": "topic", "x.fanout": "fanout"}
 PATTERNS = st.sampled_from(["a", "a.b", "a.*", "#", "*.b"])
@@ -99,6 +99,8 @@ class BrokerMachine(RuleBasedStateMachine):
         self.connect()
         for name, kind in EXCHANGES.items():
             self.client.method(1, C.Exchange.Declare, exchange=name, exchange_type=kind, durable=True)
+        for name in ("brief", "graves"):
+            self.declare(name)
 
     def connect(self) -> None:
         self.client: Client = self.world.connect()
@@ -197,10 +199,12 @@ class BrokerMachine(RuleBasedStateMachine):
     def seen(found: list[Any]) -> list[tuple[bytes, bool, list[tuple[str, str, int]]]]:
         return [(message.body, message.method.redelivered, message.deaths) for message in found]
 
-    @rule(name=QUEUES)
-    def get(self, name: str) -> None:
-        if name not in self.queues:
-            return
+    @rule(name=QUEUES, count=st.integers(1, 3))
+    def get(self, name: str, count: int) -> None:
+        for _ in range(count if name in self.queues else 0):
+            self.get_one(name)
+
+    def get_one(self, name: str) -> None:
         frames = self.client.method(2, C.Basic.Get, queue=name)
         queue = self.queues[name]
         if not queue.ready:

@@ -38,9 +38,15 @@ def express(channel: Channel, data: bytes, start: int, method_end: int) -> int:
     """The lane: take the publish whose method frame lies at `start`, and those behind it that have the same arguments
     and persistence, as far as they lie whole in `data`. Where the next frame starts; 0 declines, and nothing is done.
     """
-    plan = channel.plans.known.get(data[start + 11 : method_end - 1])
-    if plan is None or plan.guard.epoch != plan.epoch or data[method_end - 1] != framing.FRAME_END:
+    if data[method_end - 1] != framing.FRAME_END:
         return 0
+    plans, arguments = channel.plans, data[start + 11 : method_end - 1]
+    plan = plans.known.get(arguments)
+    if plan is None or plan.guard.epoch != plan.epoch:
+        names = lane.names(arguments)
+        plan = plans.try_find(arguments, *names) if names is not None else None
+        if plan is None:
+            return 0
     targets = plan.targets
     if targets is None or (not targets and data[method_end - 2] & MANDATORY):
         return 0

@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Queue"]
 
+NO_ARGUMENTS: Table = {}
+"""Shared by all queues without arguments: most."""
+
 DISPATCH_OCTETS = 1 << 20
 """Octets that one queue may deliver in one slice."""
 
@@ -114,7 +117,7 @@ class Queue:
         self.durable = durable
         self.auto_delete = auto_delete
         self.owner = owner
-        self.arguments = arguments
+        self.arguments = arguments or NO_ARGUMENTS
         self.applied: Applied = UNTOUCHED
         self.promises = work_out(kind, arguments)
         self.turn = turn
@@ -138,7 +141,7 @@ class Queue:
         self.used = turn.now
         """When somebody last showed an interest in the queue."""
         keeping.watch_use(self)
-        self.cancelled: list[Consumer] = []
+        self.cancelled: Sequence[Consumer] = ()
         self.unacked = 0
         self.scheduled = False
         self.had_consumer = False
@@ -473,7 +476,7 @@ class Queue:
         for consumer in self.cancelled:
             consumer.channel.consumer_cancelled(consumer)
         # A plan may remember the queue for a while yet; it must not hold a connection with it.
-        self.cancelled.clear()
+        self.cancelled = ()
         self.owner = None
         if self.journal is not None:
             self.journal.forget_queue(self.id)

@@ -24,6 +24,8 @@ ID_BITS = 64
 class Window(deque[Message]):
     """Messages in order of arrival."""
 
+    __slots__ = ()
+
     def order(self, message: Message) -> int:
         """The order key: its id."""
         return message[0]
@@ -31,6 +33,8 @@ class Window(deque[Message]):
 
 class PriorityWindow(Window):
     """Messages by priority, 0 to `highest`."""
+
+    __slots__ = ("highest", "rows", "size")
 
     def __init__(self, highest: int) -> None:
         super().__init__()

@@ -89,6 +89,11 @@ def text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def short_text(value: Any) -> bool:
+    """A text that fits a short string."""
+    return isinstance(value, str) and len(value.encode("utf-8", "surrogateescape")) <= 255
+
+
 def anything(value: Any) -> bool:
     return True
 
@@ -116,7 +121,7 @@ KEYS: dict[str, tuple[Check, str]] = {
     "consumer-disconnected-timeout": (integer(0), "consumer disconnected timeout"),
     "consumer-timeout": (integer(0), "consumer timeout"),
     "dead-letter-exchange": (text, "dead letter exchange name"),
-    "dead-letter-routing-key": (text, "dead letter routing key"),
+    "dead-letter-routing-key": (short_text, "dead letter routing key"),
     "dead-letter-strategy": (one_of("at-most-once", "at-least-once"), "dead letter strategy"),
     "delayed-retry-max": (integer(0), "delayed retry max"),
     "delayed-retry-min": (integer(0), "delayed retry min"),

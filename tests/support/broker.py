@@ -92,6 +92,11 @@ class BrokerProcess:
         return self._process.pid
 
     @property
+    def pids(self) -> list[int]:
+        """The processes that must end with the broker."""
+        return [self.pid]
+
+    @property
     def running(self) -> bool:
         """Whether the process has not ended."""
         return self._process is not None and self._process.poll() is None

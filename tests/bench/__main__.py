@@ -22,7 +22,7 @@ from tests.bench.measure import Plan
 from tests.bench.plot import PlotError, plot
 from tests.bench.report import Report
 from tests.bench.subjects import STARTUP, OwnBroker, Subject, enter
-from tests.support.broker import ROOT, BrokerError, leave_on_sigterm
+from tests.support.broker import BrokerError, leave_on_sigterm
 from tests.support.rabbitmq import RabbitProcess
 
 PLANS = {True: (Plan(0.2, 0.6, 0.6), 3, 1), False: (Plan(0.5, 2.0, 3.0), 5, 3)}
@@ -38,13 +38,19 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, help="runs per cell, of which the median is taken")
     parser.add_argument("--seconds", type=float, help="how long a run is measured")
     parser.add_argument("--no-latency", action="store_true", help="leave the paced runs out")
-    parser.add_argument("--scale", type=float, default=1.0, help="a factor for connections, queues and bindings in bulk")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="a factor for connections, queues and bindings in bulk"
+    )
     parser.add_argument("--verbose", action="store_true", help="also what the load generator itself takes")
     ours = parser.add_argument_group("amqpd")
     ours.add_argument("--python", default=sys.executable, metavar="EXECUTABLE", help="the interpreter that runs it")
-    ours.add_argument("--command", metavar="WORDS", help="a command in place of the interpreter, such as a prefix and it")
+    ours.add_argument(
+        "--command", metavar="WORDS", help="a command in place of the interpreter, such as a prefix and it"
+    )
     ours.add_argument("--root", type=Path, metavar="DIR", help="run it by chroot in DIR, where it is installed")
-    ours.add_argument("--loop", choices=("asyncio", "uvloop"), default="", help="the event loop (what it takes by itself)")
+    ours.add_argument(
+        "--loop", choices=("asyncio", "uvloop"), default="", help="the event loop (what it takes by itself)"
+    )
     ours.add_argument("--baseline", type=Path, metavar="CHECKOUT", help="compare with amqpd of another checkout")
     ours.add_argument("--without-amqpd", action="store_true", help="measure only the others")
     others = parser.add_argument_group("other brokers")

@@ -21,7 +21,7 @@ from tests.bench.crew import DONE, FROM, SENT, STOP, Job, LoadError, Patience
 from tests.bench.flow import BLOCK_BYTES, Pace
 from tests.bench.lines import Replies, bare, percentiles
 from tests.bench.topology import Topology, connect, purge_request
-from tests.support.rawclient import pack_method
+from tests.support.rawclient import RawClient, pack_method
 
 __all__ = ["ask", "fill"]
 
@@ -92,17 +92,17 @@ class Confirms:
 class Asker:
     """The conversation of one cell."""
 
-    def __init__(self, job: Job, sock: socket.socket, topology: Topology) -> None:
+    def __init__(self, job: Job, client: RawClient, topology: Topology) -> None:
         cell = self.cell = job.cell
-        self.job, self.sock = job, sock
+        self.job, self.sock = job, bare(client)
         self.queue = topology.queues[0]
         self.template = topology.templates(0)[0]
         self.get = pack_method(1, commands.Basic.Get(queue=self.queue, no_ack=True)) if cell.asks == "get" else b""
         self.counter: Counter | None = None
         if cell.asks == "confirm":
-            self.counter = Confirms(sock)
+            self.counter = Confirms(self.sock)
         elif cell.asks:
-            self.counter = Replies(sock, topology.answer_length())
+            self.counter = Replies(client, topology.answer_length())
         self.sent = self.purged = 0
         self.parks = cell.kind == "fill" or cell.asks == "confirm"
         length = len(self.template.whole)
@@ -221,7 +221,7 @@ def ask(job: Job) -> dict[str, Any]:
             for _ in range(GET_AHEAD):
                 client.send(topology.templates(0)[0].whole)
             client.declare_queue(topology.queues[0], passive=True)
-        asker = Asker(job, bare(client), topology)
+        asker = Asker(job, client, topology)
         job.ready()
         if job.cell.window == 1:
             asker.rounds()
@@ -240,10 +240,8 @@ def fill(job: Job) -> dict[str, Any]:
     topology = Topology(job.cell)
     with connect(job.url, 20.0) as client:
         client.open_channel()
-        asker = Asker(job, bare(client), topology)
+        asker = Asker(job, client, topology)
         job.ready()
         asker.saturate()
         asker.purge()
     return {"sent": asker.sent, "received": asker.sent, "latency": {}}
-
-

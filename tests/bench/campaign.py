@@ -41,7 +41,11 @@ def campaign(report: Report, crew: Crew, plan: Plan, runs: int, latency_runs: in
         for run in range(runs):
             for cell in cells:
                 if not cell.count or not run:
-                    each(cell, run, lambda subject, cell=cell: report.add(cell, subject, measure(crew, subject, cell, plan)))
+                    each(
+                        cell,
+                        run,
+                        lambda subject, cell=cell: report.add(cell, subject, measure(crew, subject, cell, plan)),
+                    )
         for run in range(latency_runs):
             for cell in cells if plan.latency else ():
                 if cell.has_latency and cell not in failed:

@@ -90,7 +90,7 @@ class Cell:
         """The cell with a smaller topology, to try it."""
         return replace(
             self,
-            bindings=max(min(self.bindings, self.keys, 10), int(self.bindings * factor)),
+            bindings=max(min(self.bindings, 10), int(self.bindings * factor)),
             count=int(self.count * factor),
         )
 

@@ -117,9 +117,9 @@ class Worker:
 
     def end(self) -> None:
         """End the process."""
-        self.control.close()
         self.process.kill()
         self.process.join()
+        self.control.close()
         self.guard.release(self.pid)
 
 

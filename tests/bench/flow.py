@@ -99,10 +99,7 @@ def send(job: Job) -> dict[str, Any]:
             templates.append(topology.templates(number))
         blocks = [block_of(cell, each) for each in templates] if not job.rate else []
         job.ready()
-        if job.rate:
-            sent = _paced(job, senders, templates)
-        else:
-            sent = _saturate(job, senders, blocks)
+        sent = _paced(job, senders, templates) if job.rate else _saturate(job, senders, blocks)
         board[SENT] = sent
         board[FINAL] = sent * cell.copies
         # The connections stay until all has arrived.
@@ -226,7 +223,7 @@ def receive(job: Job) -> dict[str, Any]:
                 for queue in topology.queues_of(number):
                     client.consume(topology.queues[queue], topology.tag(queue), channel, no_ack=not cell.ack)
             tag_at = 7 + 4 + 1 + len(topology.tag(0)) if cell.channels == 1 else 0
-            replies = Replies(bare(client), length, stamps, tag_at)
+            replies = Replies(client, length, stamps, tag_at)
             streams.append(replies)
             if cell.ack:
                 ackers[replies] = Acknowledger(cell, replies)

@@ -55,21 +55,23 @@ class Stamps:
 
 
 class Replies:
-    """Counts replies of one length on one socket.
+    """Counts replies of one length on one client's socket, which nobody else reads from now on.
 
     A reply that is not complete moves to the front of the buffer; so complete ones always begin there, and one octet
     of each can be looked at in a strided slice. That is how every reply's last frame end is checked, and how
     deliveries are told apart by channel. `tag_at` is where a delivery tag that counts from one is, if there is one.
     """
 
-    def __init__(self, sock: socket.socket, length: int, stamps: Stamps | None = None, tag_at: int = 0) -> None:
-        self.sock = sock
+    def __init__(self, client: RawClient, length: int, stamps: Stamps | None = None, tag_at: int = 0) -> None:
+        begun = client.take_buffered()
+        self.sock = bare(client)
         self.length = length
         self.stamps = stamps
         self.tag_at = tag_at
-        self.buffer = bytearray(max(BUFFER, 2 * length))
+        self.buffer = bytearray(max(BUFFER, 2 * length, 2 * len(begun)))
         self.view = memoryview(self.buffer)
-        self.have = 0
+        self.have = len(begun)
+        self.view[: self.have] = begun
         self.complete = 0
         self.count = 0
 

@@ -11,7 +11,7 @@ from typing import Any
 from pamqp import commands
 
 from tests.bench.crew import DONE, SENT, STOP, Job, LoadError, Patience
-from tests.bench.lines import TICK, Replies, bare
+from tests.bench.lines import TICK, Replies
 from tests.bench.topology import connect
 from tests.support.rawclient import pack_method
 
@@ -35,7 +35,9 @@ def idle(job: Job) -> dict[str, Any]:
     board, count = job.board, job.cell.count
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     if limit < count + SPARE_FILES:
-        raise LoadError(f"{count} connections need {count + SPARE_FILES} open files, and no more than {limit} are allowed")
+        raise LoadError(
+            f"{count} connections need {count + SPARE_FILES} open files, and no more than {limit} are allowed"
+        )
     with ExitStack() as stack:
         job.ready()
         for number in range(count):
@@ -78,7 +80,7 @@ def declare(job: Job) -> dict[str, Any]:
         for number in range(cell.producers):
             client = stack.enter_context(connect(job.url, 20.0))
             client.open_channel()
-            declarer = Declarer(Replies(bare(client), length), number, cell.producers, cell.count)
+            declarer = Declarer(Replies(client, length), number, cell.producers, cell.count)
             declarers[client.fileno()] = declarer
             poll.register(client.fileno(), select.EPOLLIN)
         job.ready()

@@ -25,17 +25,18 @@ def plot(report: Report, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    cells = [cell for cell in report.cells if any((cell.name, subject.name) in report.runs for subject in report.subjects)]
+    subjects = report.subjects
+    cells = [cell for cell in report.cells if any((cell.name, subject.name) in report.runs for subject in subjects)]
     panels = (
         ("broker CPU per message, microseconds (less is better)", lambda figures: figures.cpu),
         ("messages per second (more is better)", lambda figures: figures.per_second),
     )
     figure, axes = pyplot.subplots(1, 2, figsize=(12, 1.5 + PER_ROW * len(cells)), sharey=True, layout="constrained")
-    thickness = 0.8 / len(report.subjects)
+    thickness = 0.8 / len(subjects)
     for axis, (title, of) in zip(axes, panels, strict=True):
-        for number, subject in enumerate(report.subjects):
+        for number, subject in enumerate(subjects):
             values = [report.median(cell, subject, of) or 0.0 for cell in cells]
-            places = [row + (number - (len(report.subjects) - 1) / 2) * thickness for row in range(len(cells))]
+            places = [row + (number - (len(subjects) - 1) / 2) * thickness for row in range(len(cells))]
             bars = axis.barh(places, values, thickness, label=f"{subject.name} ({subject.version})")
             axis.bar_label(bars, [f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in values], padding=2)
         axis.set_title(title, fontsize=10)
@@ -43,6 +44,7 @@ def plot(report: Report, path: Path) -> None:
         axis.margins(x=0.15)
     axes[0].set_yticks(range(len(cells)), [cell.name for cell in cells])
     axes[0].invert_yaxis()
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(report.subjects), fontsize=8)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(subjects), fontsize=8)
     figure.savefig(path)
     pyplot.close(figure)

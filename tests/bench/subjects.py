@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.guard import Guard
-from tests.support.broker import ROOT, BrokerError, BrokerProcess
+from tests.support.broker import ROOT, BrokerError, BrokerProcess, private_directory
 from tests.support.rawclient import RawClient
 
 __all__ = ["OwnBroker", "Subject", "enter"]
@@ -84,13 +83,6 @@ class OwnBroker(BrokerProcess):
     def _seen(self, word: str) -> str:
         """A path as the broker sees it."""
         return word.removeprefix(str(self.root)) if self.root else word
-
-
-def private_directory(root: Path) -> Path:
-    """A directory for the broker's files below another root."""
-    directory = root / "tmp" / f"broker-{os.getpid()}-{os.urandom(4).hex()}"
-    directory.mkdir(parents=True)
-    return directory
 
 
 def enter(stack: ExitStack, guard: Guard, name: str, broker: BrokerProcess) -> Subject:

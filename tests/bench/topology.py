@@ -1,8 +1,8 @@
 """What a cell needs in the broker: names of fixed length, declared before a run and deleted after it.
 
-    queues      bench.0000, bench.0001 ...           consumer tags  c0000 ... by the number of the queue
-    exchange    bench.x of the cell's type           binding i      leads to queue i modulo the number of queues
-    topic       pattern k.000042.*, key k.000042.x   headers        n = 000042 with x-match = all
+queues      bench.0000, bench.0001 ...           consumer tags  c0000 ... by the number of the queue
+exchange    bench.x of the cell's type           binding i      leads to queue i modulo the number of queues
+topic       pattern k.000042.*, key k.000042.x   headers        n = 000042 with x-match = all
 """
 
 from __future__ import annotations

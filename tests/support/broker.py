@@ -35,6 +35,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def private_directory(root: Path) -> Path:
+    """A directory for a broker's files below another root of the file system."""
+    return Path(tempfile.mkdtemp(prefix="broker-", dir=root / "tmp"))
+
+
 def leave_on_sigterm() -> None:
     """Make SIGTERM leave the interpreter in good order, so that brokers are ended: for programs, not for pytest."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

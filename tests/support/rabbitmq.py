@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tests.support.broker import BrokerProcess, free_port
+from tests.support.broker import BrokerProcess, free_port, private_directory
 
 SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 
@@ -21,9 +22,11 @@ SCRIPT = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 class RabbitProcess(BrokerProcess):
     """RabbitMQ as a child process on a private port and data directory."""
 
-    def __init__(self, directory: Path | None = None, *arguments: Any, root: Path | None = None, **options: Any) -> None:
-        inside = root / "tmp" / f"rabbitmq-{os.getpid()}-{os.urandom(4).hex()}" if root and not directory else directory
-        super().__init__(inside, *arguments, **options)
+    def __init__(
+        self, directory: Path | None = None, config: Iterable[str] = (), *, root: Path | None = None, **options: Any
+    ) -> None:
+        inside = private_directory(root) if root and not directory else directory
+        super().__init__(inside, config, **options)
         self._temporary = directory is None
         self.root = root
         self.epmd: subprocess.Popen[bytes] | None = None

@@ -168,9 +168,8 @@ class Crew:
         self.board[STOP] = 1
         if not self.watch(patience + PATIENCE):
             names = " and ".join(worker.name for worker in self.busy)
-            raise LoadError(
-                f"{names} did not finish: {self.board[SENT]} sent, {self.board[DONE]} done, {self.board[FINAL]} expected"
-            )
+            sent, done, final = (self.board[place] for place in (SENT, DONE, FINAL))
+            raise LoadError(f"{names} did not finish: {sent} sent, {done} done, {final} expected")
         return self.results
 
     def dismiss(self) -> None:

@@ -77,7 +77,8 @@ def subjects(arguments: argparse.Namespace, stack: ExitStack, guard: Guard) -> l
     if not arguments.without_amqpd:
         found.append(enter(stack, guard, "amqpd", OwnBroker(command, loop=loop, root=arguments.root)))
     if arguments.baseline:
-        broker = OwnBroker(command, loop=loop, checkout=arguments.baseline.resolve())
+        own = sys.executable if arguments.root else command
+        broker = OwnBroker(own, loop=loop, checkout=arguments.baseline.resolve())
         found.append(enter(stack, guard, "baseline", broker))
     for path in arguments.with_rabbitmq or ():
         node = RabbitProcess(root=Path(path).resolve() if path else None, startup_timeout=STARTUP)

@@ -92,13 +92,18 @@ def work(control: Connection, board: Any) -> None:
         except EOFError:
             return
         job = Job(url, cell, rate, board, control)
+        outcome: tuple[str, Any]
         try:
             result = function(job)
-            control.send(("done", {**result, "cpu": own_cpu() - job.began}))
+            outcome = "done", {**result, "cpu": own_cpu() - job.began}
         except LoadError as error:
-            control.send(("error", str(error)))
+            outcome = "error", str(error)
         except Exception:
-            control.send(("error", traceback.format_exc()))
+            outcome = "error", traceback.format_exc()
+        try:
+            control.send(outcome)
+        except OSError:
+            return
 
 
 class Worker:

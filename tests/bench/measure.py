@@ -63,7 +63,7 @@ def measure(crew: Crew, subject: Subject, cell: Cell, plan: Plan) -> Figures:
         return _masses(crew, subject, cell) if cell.count else _stream(crew, subject, cell, plan)
     except (LoadError, OSError) as error:
         crew.dismiss()
-        raise LoadError(f"{cell.name} on {subject.name}: {error}") from error
+        raise LoadError(f"{cell.name} on {subject.name}: {error}{subject.last_words()}") from error
 
 
 def measure_latency(crew: Crew, subject: Subject, cell: Cell, rate: float, plan: Plan) -> dict[str, float]:
@@ -80,7 +80,9 @@ def measure_latency(crew: Crew, subject: Subject, cell: Cell, rate: float, plan:
         topology.remove(subject.url, timeout)
     except (LoadError, OSError) as error:
         crew.dismiss()
-        raise LoadError(f"{cell.name} on {subject.name}, {rate:,.0f} a second: {error}") from error
+        raise LoadError(
+            f"{cell.name} on {subject.name}, {rate:,.0f} a second: {error}{subject.last_words()}"
+        ) from error
     return _latency(results)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -40,6 +41,12 @@ class Subject:
             client.close()
         self.version = " ".join(str(product.get(key, "?")) for key in ("product", "version", "platform"))
 
+    def last_words(self) -> str:
+        """The end of the log of a broker that has ended."""
+        if self.process is None or self.process.running:
+            return ""
+        return f"; the broker has ended, and its log with\n{self.process.log()[-2000:]}"
+
     def restart(self) -> float:
         """Seconds from the start to accepting, on the data it has; the clients' address stays the same."""
         assert self.process is not None and self.guard is not None
@@ -62,23 +69,22 @@ class OwnBroker(BrokerProcess):
     def __init__(
         self, command: str = sys.executable, *, loop: str = "", checkout: Path = ROOT, root: Path | None = None
     ) -> None:
-        directory = private_directory(root) if root else None
-        super().__init__(directory, startup_timeout=STARTUP)
+        self.runner = [*(["chroot", str(root)] if root else []), *shlex.split(command)]
+        self.loop, self.checkout, self.root = loop, checkout, root
+        if loop == "uvloop" and subprocess.call([*self.runner, "-c", "import uvloop"], stderr=subprocess.DEVNULL):
+            raise BrokerError(f"{' '.join(self.runner)} has no uvloop")
+        super().__init__(private_directory(root) if root else None, startup_timeout=STARTUP)
         self._temporary = True
-        self.words, self.loop, self.checkout, self.root = shlex.split(command), loop, checkout, root
 
     def command(self) -> list[str]:
         words = super().command()
-        runner = (["chroot", str(self.root)] if self.root else []) + self.words
-        if self.loop == "uvloop" and subprocess.call([*runner, "-c", "import uvloop"], stderr=subprocess.DEVNULL):
-            raise BrokerError(f"{' '.join(runner)} has no uvloop")
         inside = [self._seen(word) for word in words[3:]]
-        return [*runner, *(["-c", WITHOUT_UVLOOP] if self.loop == "asyncio" else words[1:3]), *inside]
+        return [*self.runner, *(["-c", WITHOUT_UVLOOP] if self.loop == "asyncio" else words[1:3]), *inside]
 
     def environment(self) -> dict[str, str]:
-        """The checkout comes before what may be installed; a root has its own installation."""
-        path = {} if self.root else {"PYTHONPATH": str(self.checkout)}
-        return {**super().environment(), **path}
+        """The checkout comes before what may be installed. A root has its own installation, which its / may hide."""
+        places = {"PYTHONSAFEPATH": "1"} if self.root else {"PYTHONPATH": str(self.checkout)}
+        return {**super().environment(), **places}
 
     def _seen(self, word: str) -> str:
         """A path as the broker sees it."""
@@ -86,7 +92,8 @@ class OwnBroker(BrokerProcess):
 
 
 def enter(stack: ExitStack, guard: Guard, name: str, broker: BrokerProcess) -> Subject:
-    """Start a broker that ends with the stack, or with the benchmark."""
+    """Start a broker that ends with the stack, or with the benchmark, and its files with it."""
+    stack.callback(shutil.rmtree, broker.directory, ignore_errors=True)
     stack.enter_context(broker)
     stack.callback(end, broker, guard)
     for pid in broker.pids:

@@ -121,7 +121,6 @@ def _stream(crew: Crew, subject: Subject, cell: Cell, plan: Plan) -> Figures:
 def _masses(crew: Crew, subject: Subject, cell: Cell) -> Figures:
     """The cells that end by themselves: time and memory for each of what they make."""
     pid, board, count = subject.pid, crew.board, cell.count
-    remove_queues(subject.url, [], PATIENCE)
     before_rss = proc.rss_bytes(pid) if pid else 0
     crew.start(SCENARIOS[cell.kind], subject.url, cell, 0.0)
     before = _look(subject, board)
@@ -146,15 +145,23 @@ def _masses(crew: Crew, subject: Subject, cell: Cell) -> Figures:
     if pid:
         figures.extra["bytes each"] = (rss - before_rss) / count
     if cell.kind == "declare":
-        last = NAME.format(count - 1)
-        if subject.process is not None:
-            figures.extra["restart seconds"] = subject.restart()
-        with connect(subject.url, PATIENCE + cell.patience) as client:
-            client.open_channel()
-            client.declare_queue(last, passive=True)
-            client.close()
-        remove_queues(subject.url, [NAME.format(number) for number in range(count)], PATIENCE + cell.patience)
+        _after_declaring(subject, cell, figures)
     return figures
+
+
+def _after_declaring(subject: Subject, cell: Cell, figures: Figures) -> None:
+    """Time a restart where that can be done, see that the queues are there, and get rid of them."""
+    timeout = PATIENCE + cell.patience
+    if subject.process is not None:
+        figures.extra["restart seconds"] = subject.restart()
+    with connect(subject.url, timeout) as client:
+        client.open_channel()
+        client.declare_queue(NAME.format(cell.count - 1), passive=True)
+        client.close()
+    if subject.process is not None:
+        subject.renew()
+    else:
+        remove_queues(subject.url, [NAME.format(number) for number in range(cell.count)], timeout)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The composition root: the only module that knows everyone.
 
-    start   settings -> log -> plugins -> lock and open the data directory -> catalog -> journal -> broker -> listeners
-            -> control
+    start   settings -> log -> plugins -> lock and open the data directory -> catalog -> journal -> broker -> resources
+            -> listeners -> control
     stop    listeners close -> connections are told 320 and go -> what has grown is committed -> the log is marked clean
 
 A signal asks for one of these: SIGTERM and SIGINT stop, SIGHUP reads the configuration again and takes over what the
@@ -39,6 +39,7 @@ from amqpd.errors import AmqpError
 from amqpd.plugins.loader import Plugins, load
 from amqpd.protocol.settings import SessionSettings
 from amqpd.server.listener import AmqpServer, address
+from amqpd.server.resources import Limits, Resources, Threshold
 from amqpd.server.transport import SocketOptions, now, wall
 from amqpd.storage.errors import StorageError
 from amqpd.storage.store import Store, open_store
@@ -102,12 +103,23 @@ def apply_settings(settings: Settings, target: SessionSettings) -> None:
     target.server_properties = server_properties(settings)
 
 
+def resource_limits(settings: Settings) -> Limits:
+    """The limits of memory and disk."""
+    return Limits(
+        Threshold(*settings.threshold("vm_memory_high_watermark")),
+        Threshold(*settings.threshold("disk_free_limit")),
+        settings.limit("total_memory_available_override_value"),
+        settings.integer("memory_monitor_interval"),
+    )
+
+
 class Node:
     """A running broker. `read` reads the configuration again."""
 
     def __init__(self, settings: Settings, read: Callable[[], Settings]) -> None:
         self.settings = settings
         self.read = read
+        self.name = f"amqpd@{socket.gethostname()}"
         self.started_at = time()
         self.stopping = asyncio.Event()
         self.exit_code = 0
@@ -120,6 +132,7 @@ class Node:
         self.broker: Broker
         self.users: UserStore
         self.server: AmqpServer
+        self.resources: Resources
 
     # --------------------------------------------------------------------------------------------- start
 
@@ -132,6 +145,8 @@ class Node:
         log.info("data directory: %s", settings.data_dir)
         self.plugins = load()
         self.open_broker()
+        self.resources = Resources(self.name, settings.data_dir, self.broker.alarms, resource_limits(settings))
+        self.resources.start()
         apply_settings(settings, self.session_settings)
         await self.create_defaults()
         authenticator = InternalAuthenticator(self.users, settings.mechanisms, settings.loopback_users)
@@ -263,7 +278,7 @@ class Node:
 
         settings = self.settings
         info = NodeInfo(
-            name=f"amqpd@{socket.gethostname()}",
+            name=self.name,
             cluster_name=cluster_name(settings),
             version=__version__,
             product_name=settings.text("product.name"),
@@ -271,6 +286,7 @@ class Node:
             data_dir=settings.data_dir,
             started_at=self.started_at,
             listeners=[Listener("amqp", host, port) for host, port in self.server.listening],
+            resources=self.resources,
             stop=self.stop,
         )
         self.management = Management(self.broker, self.users, info)
@@ -301,6 +317,7 @@ class Node:
         reloaded, restart = self.settings.changes(fresh)
         self.settings = fresh
         apply_settings(fresh, self.session_settings)
+        self.resources.configure(resource_limits(fresh))
         log.info("reload: %s", f"changed {', '.join(reloaded)}" if reloaded else "nothing that can be reloaded changed")
         if restart:
             log.warning("reload: these take a restart to count: %s", ", ".join(restart))
@@ -322,6 +339,7 @@ class Node:
         """Everything in the reverse order of the start."""
         if self.management is not None:
             await self.management.stop()
+        self.resources.stop()
         await self.server.close("broker forced connection closure with reason 'shutdown'", CLOSE_GRACE)
         self.run_turn()
         self.store.close(clean=True)

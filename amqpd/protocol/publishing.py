@@ -62,6 +62,8 @@ def express(channel: Channel, data: bytes, start: int, method_end: int) -> int:
             channel.confirms.partly_accepted([message[0] in refused for message in messages], commit)
         else:
             channel.confirms.accepted(len(messages), commit)
+    if commit is not None and commit.weigh(len(messages), position - start):
+        channel.session.throttle.rest(commit)
     channel.cost = len(messages) * work
     return position
 
@@ -209,3 +211,7 @@ def deliver(
             channel.confirms.refused()
         else:
             channel.confirms.accepted(1, commit)
+    if commit is not None:
+        octets = len(content) if isinstance(content, bytes) else sum(map(len, content))
+        if commit.weigh(1, octets):
+            channel.session.throttle.rest(commit)

@@ -256,8 +256,6 @@ deprecated_features.permit.global_qos = true
 IGNORED = (
     "management.tcp.port",
     "management_agent.disable_metrics_collector",
-    "vm_memory_high_watermark.relative",
-    "disk_free_limit.absolute",
     "consumer_timeout",
     "load_definitions",
     "cluster_formation.peer_discovery_backend",

@@ -33,6 +33,7 @@ from amqpd.core import operations
 from amqpd.core.broker import Broker
 from amqpd.core.ports import VHostRow
 from amqpd.core.turn import Turn
+from amqpd.definitions import DefinitionsError, load
 from amqpd.errors import AmqpError
 from amqpd.protocol.settings import SessionSettings
 from amqpd.server.listener import AmqpServer, address
@@ -51,6 +52,7 @@ log = logging.getLogger("amqpd")
 CLOSE_GRACE = 3.0
 """Seconds that clients have to answer connection.close at a stop."""
 
+EX_DATAERR = 65
 EX_IOERR = 74
 EX_TEMPFAIL = 75
 
@@ -126,7 +128,8 @@ class Node:
         log.info("data directory: %s", settings.data_dir)
         self.open_broker()
         apply_settings(settings, self.session_settings)
-        await self.create_defaults()
+        self.broker.default_queue_type = settings.text("default_queue_type")
+        await self.fill()
         authenticator = InternalAuthenticator(self.users, settings.mechanisms, settings.loopback_users)
         options = SocketOptions(
             settings.flag("tcp_listen_options.nodelay"), settings.flag("tcp_listen_options.keepalive")
@@ -182,6 +185,14 @@ class Node:
         self.broker.access_changed(user, vhost)
         if vhost is None and self.users.find_user(user) is None:
             self.broker.close_connections(f"user '{user}' was deleted", user=user)
+
+    async def fill(self) -> None:
+        """What is to be there at a start: definitions, or the defaults of a first start."""
+        path = self.settings.definitions
+        if path is None:
+            await self.create_defaults()
+        else:
+            await load(self.broker, self.users, path, self.settings.flag("definitions.skip_if_unchanged"))
 
     async def create_defaults(self) -> None:
         """The virtual host and the user of a first start."""
@@ -256,6 +267,7 @@ class Node:
         reloaded, restart = self.settings.changes(fresh)
         self.settings = fresh
         apply_settings(fresh, self.session_settings)
+        self.broker.default_queue_type = fresh.text("default_queue_type")
         log.info("reload: %s", f"changed {', '.join(reloaded)}" if reloaded else "nothing that can be reloaded changed")
         if restart:
             log.warning("reload: these take a restart to count: %s", ", ".join(restart))
@@ -297,6 +309,9 @@ def run(settings: Settings, read: Callable[[], Settings]) -> int:
         configure(settings)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(serve(settings, read))
+    except DefinitionsError as error:
+        log.critical("amqpd cannot start: %s", error)
+        return EX_DATAERR
     except StorageError as error:
         log.critical("amqpd cannot start: %s", error)
         return EX_TEMPFAIL

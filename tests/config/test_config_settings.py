@@ -259,7 +259,6 @@ IGNORED = (
     "vm_memory_high_watermark.relative",
     "disk_free_limit.absolute",
     "consumer_timeout",
-    "load_definitions",
     "cluster_formation.peer_discovery_backend",
     "cluster_formation.k8s.host",
     "cluster_partition_handling",

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from amqpd import __version__
-from amqpd.cli import control_changes, control_lists
+from amqpd.cli import control_changes, control_definitions, control_lists, control_parameters
 from amqpd.cli.control_client import EX_TEMPFAIL, Failure
 from amqpd.cli.control_tool import ControlGroup, Session, pass_session
 
@@ -108,8 +108,9 @@ def alive(pid: int) -> bool:
     return True
 
 
-for command in (*control_lists.COMMANDS, *control_changes.COMMANDS):
-    main.add_command(command)
+for module in (control_lists, control_changes, control_parameters, control_definitions):
+    for command in module.COMMANDS:
+        main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -5,8 +5,9 @@
 /api/user-limits[/USER]             GET
 /api/user-limits/USER/LIMIT         PUT, DELETE
 
-LIMIT is max-connections, max-queues (virtual hosts), max-channels (users). Who has no limits is not listed. Two routes
-are ours alone, for amqpctl: PUT /api/vhost-limits/VHOST replaces all limits, DELETE of either drops all.
+LIMIT is max-connections, max-queues (virtual hosts), max-channels (users). Who has no limits is not listed. Without a
+LIMIT, which is ours alone, PUT takes an object of them, as rabbitmqctl does: instead of all that a virtual host has,
+beside those that a user has; and DELETE drops all.
 Source: RabbitMQ's rabbit_mgmt_wm_limits, _limit, _user_limits, _user_limit.
 """
 
@@ -48,6 +49,7 @@ class Limits:
             web.delete(f"{vhost}/{{limit:[^/]+}}", self.delete_vhost_limit),
             web.get("/api/user-limits", self.list_user_limits),
             web.get(user, self.list_user_limits),
+            web.put(user, self.put_user_limits),
             web.delete(user, self.delete_user_limits),
             web.put(f"{user}/{{limit:[^/]+}}", self.put_user_limit),
             web.delete(f"{user}/{{limit:[^/]+}}", self.delete_user_limits),
@@ -83,14 +85,14 @@ class Limits:
         return await self.replace(vhost, kept)
 
     async def delete_vhost_limits(self, request: web.Request) -> web.Response:
-        return await self.replace(self.vhost(request), {})
+        done = Outcome[None]()
+        operations.clear_vhost_limits(self.broker, self.vhost(request), done)
+        await done.result()
+        return web.Response(status=204)
 
     async def replace(self, vhost: VHost, limits: dict[str, Any]) -> web.Response:
         done = Outcome[None]()
-        if limits:
-            operations.set_vhost_limits(self.broker, vhost, limits, done)
-        else:
-            operations.clear_vhost_limits(self.broker, vhost, done)
+        operations.set_vhost_limits(self.broker, vhost, limits, done)
         await done.result()
         return web.Response(status=204)
 
@@ -111,6 +113,12 @@ class Limits:
     async def put_user_limit(self, request: web.Request) -> web.Response:
         row, value, done = self.user(request), await read_value(request), Outcome[None]()
         self.users.set_limits(row.name, {request.match_info["limit"]: value}, done)
+        await done.result()
+        return web.Response(status=204)
+
+    async def put_user_limits(self, request: web.Request) -> web.Response:
+        row, limits, done = self.user(request), await read_object(request), Outcome[None]()
+        self.users.set_limits(row.name, limits, done)
         await done.result()
         return web.Response(status=204)
 

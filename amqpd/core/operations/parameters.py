@@ -167,11 +167,8 @@ def set_vhost_limits(broker: Broker, vhost: VHost, limits: dict[str, object], do
 
 
 def clear_vhost_limits(broker: Broker, vhost: VHost, done: Done[None]) -> None:
-    """No limits any more, if there were any."""
-    if VHOST_LIMITS in vhost.parameters:
-        drop(broker, vhost, VHOST_LIMITS, LIMITS, done)
-    else:
-        done(None)
+    """No limits any more. Raises NotFound when there are none."""
+    drop(broker, vhost, VHOST_LIMITS, LIMITS, done)
 
 
 def list_global_parameters(broker: Broker) -> dict[str, object]:

@@ -39,7 +39,7 @@ from amqpd.protocol.settings import SessionSettings
 from amqpd.server.listener import AmqpServer, address
 from amqpd.server.transport import SocketOptions
 from amqpd.storage.errors import StorageError
-from amqpd.storage.store import Store, open_store
+from amqpd.storage.store import Store, collector_off, open_store
 from amqpd.wire.tables import Table, boolean, longstr, subtable
 
 if TYPE_CHECKING:
@@ -192,7 +192,8 @@ class Node:
         if path is None:
             await self.create_defaults()
         else:
-            await load(self.broker, self.users, path, self.settings.flag("definitions.skip_if_unchanged"))
+            with collector_off():
+                await load(self.broker, self.users, path, self.settings.flag("definitions.skip_if_unchanged"))
 
     async def create_defaults(self) -> None:
         """The virtual host and the user of a first start."""

@@ -162,6 +162,7 @@ KEYS: tuple[Key, ...] = (
         "Definitions (users, virtual hosts, queues ...) in RabbitMQ's JSON that are imported at each start, before "
         "clients can connect: a file, or all *.json of a directory. With it there is no first user but those in there.",
         DEFINITIONS,
+        aliases=("management.load_definitions",),
         example="/etc/amqpd/definitions.json",
     ),
     Key(

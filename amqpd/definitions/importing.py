@@ -5,10 +5,11 @@ Categories come one after the other, each thing after those that it needs:
     users -> virtual hosts -> permissions, topic permissions -> exchanges -> global parameters, policies, parameters
           -> queues -> bindings -> limits of virtual hosts
 
-The items of one category are handed to their operations without waiting for one another, so that the catalog writes
-them in a few large transactions; between slices of them everybody else is served. An import adds and changes: a user
-gets the password of the document, a queue or exchange that exists stays as it is, nothing is deleted. So one that has
-failed in the middle can be mended and imported again. The first item that is wrong ends it, and the error names it.
+The items of one category are handed to their operations without waiting for one another, and what these write is
+gathered, so that a thousand items are one submit to the catalog; between slices of them everybody else is served. An
+import adds and changes: a user gets the password of the document, a queue or exchange that exists stays as it is,
+nothing is deleted. So one that has failed in the middle can be mended and imported again. The first item that is wrong
+ends it, and the error names it.
 
 Limits of virtual hosts come last, because they are for what is declared from then on, not for what was there: RabbitMQ
 does not look at them when it imports either. It does look whether a document would go beyond those in force already.
@@ -22,7 +23,7 @@ import binascii
 import json
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -34,7 +35,7 @@ from amqpd.core.broker import Broker
 from amqpd.core.operations import RESERVED_PREFIX, Actor, Done
 from amqpd.core.parameters import VHOST_LIMITS
 from amqpd.core.policy import OPERATOR_POLICY
-from amqpd.core.ports import VHostRow
+from amqpd.core.ports import Catalog, Change, Committed, Snapshot, VHostRow
 from amqpd.core.queues.queue import Queue
 from amqpd.core.vhost import VHost
 from amqpd.errors import AmqpError
@@ -47,8 +48,13 @@ log = logging.getLogger("amqpd.definitions")
 Item: TypeAlias = dict[str, Any]
 Apply: TypeAlias = Callable[[Item, Done[Any]], None]
 
-SLICE = 100
+SLICE = 50
 """Items between two looks at what else is to be done."""
+
+BATCH = 20
+"""Slices whose changes are submitted to the catalog as one."""
+
+SHORTSTR_MAX = 255
 
 MD5_VERSIONS = ("3.0.", "3.1.", "3.2.", "3.3.", "3.4.", "3.5.")
 """Of these versions of RabbitMQ a document does not say how passwords are hashed."""
@@ -102,16 +108,49 @@ async def import_definitions(broker: Broker, users: UserStore, document: Item, v
         items = importer.items(category)
         if items:
             counts[category] += len(items)
-            await Category(category, items, apply).run()
+            await Category(broker, category, items, apply).run()
     importer.say_what_was_left_out()
     found = ", ".join(f"{count} {category.replace('_', ' ')}" for category, count in counts.items())
     log.info("definitions imported: %s", found or "nothing in them")
 
 
+class Gathering:
+    """A catalog (`ports.Catalog`, as far as operations use it) that keeps what it is given for one submit of all."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
+        self.changes: list[Change] = []
+        self.dones: list[Committed] = []
+
+    def load(self) -> Snapshot:
+        return self.catalog.load()
+
+    def submit(self, changes: Sequence[Change], done: Committed) -> None:
+        self.changes += changes
+        self.dones.append(done)
+
+    def close(self) -> None:
+        self.catalog.close()
+
+    async def hand_over(self) -> None:
+        """Submit all that was gathered, and tell who gave it."""
+        if not self.changes:
+            return
+        committed: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+        self.catalog.submit(self.changes, committed.set_result)
+        error = await committed
+        dones, self.changes, self.dones = self.dones, [], []
+        for number, done in enumerate(dones, 1):
+            done(error)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+
+
 class Category:
     """The items of one category on their way through their operations."""
 
-    def __init__(self, name: str, items: list[Item], apply: Apply) -> None:
+    def __init__(self, broker: Broker, name: str, items: list[Item], apply: Apply) -> None:
+        self.broker = broker
         self.name = name
         self.items = items
         self.apply = apply
@@ -121,22 +160,34 @@ class Category:
 
     async def run(self) -> None:
         """Return when all are through. Raises DefinitionsError when one was refused; those after it are not begun."""
+        gathering = Gathering(self.broker.catalog)
         self.open = 1
-        for number, item in enumerate(self.items):
+        for number, start in enumerate(range(0, len(self.items), SLICE), 1):
+            # Nobody else runs while the slice does.
+            self.broker.catalog = gathering
+            try:
+                self.begin(self.items[start : start + SLICE])
+            finally:
+                self.broker.catalog = gathering.catalog
+            await (gathering.hand_over() if number % BATCH == 0 else asyncio.sleep(0))
+            if self.wrong is not None:
+                break
+        await gathering.hand_over()
+        self.end_one()
+        await self.through.wait()
+        if self.wrong is not None:
+            raise self.wrong
+
+    def begin(self, items: list[Item]) -> None:
+        """Begin the operations of these items, up to the first that is refused at once."""
+        for item in items:
             self.open += 1
             done = partial(self.ended, item)
             try:
                 self.apply(item, done)
             except (AmqpError, DefinitionsError) as error:
                 done(error)
-            if self.wrong is not None:
-                break
-            if number % SLICE == SLICE - 1:
-                await asyncio.sleep(0)
-        self.end_one()
-        await self.through.wait()
-        if self.wrong is not None:
-            raise self.wrong
+                return
 
     def ended(self, item: Item, outcome: object) -> None:
         if isinstance(outcome, Exception) and self.wrong is None:
@@ -254,7 +305,7 @@ class Importer:
         )
 
     def vhost(self, item: Item, done: Done[Any]) -> None:
-        name, known = text(item, "name"), {**mapping(item, "metadata"), **item}
+        name, known = short(item, "name"), {**mapping(item, "metadata"), **item}
         vhost = self.broker.vhosts.get(name)
         row = vhost.row if vhost is not None else VHostRow(name)
         kind = known.get("default_queue_type")
@@ -303,7 +354,7 @@ class Importer:
     # ----------------------------------------------------------------------------------------------- topology
 
     def exchange(self, item: Item, done: Done[Any]) -> None:
-        vhost, name = self.vhost_of(item), text(item, "name")
+        vhost, name = self.vhost_of(item), short(item, "name")
         if not name or name.startswith(RESERVED_PREFIX):
             self.left_out["exchanges whose names are reserved"] += 1
             done(None)
@@ -324,7 +375,7 @@ class Importer:
             )
 
     def queue(self, item: Item, done: Done[Any]) -> None:
-        vhost, name = self.vhost_of(item), text(item, "name")
+        vhost, name = self.vhost_of(item), short(item, "name")
         if not name or name.startswith(RESERVED_PREFIX):
             self.left_out["queues whose names are reserved"] += 1
             done(None)
@@ -350,7 +401,7 @@ class Importer:
 
     def binding(self, item: Item, done: Done[Any]) -> None:
         vhost, source, destination = self.vhost_of(item), text(item, "source"), text(item, "destination")
-        kind, key = text(item, "destination_type"), text(item, "routing_key", "")
+        kind, key = text(item, "destination_type"), short(item, "routing_key", "")
         if kind not in ("queue", "exchange"):
             raise DefinitionsError(f"'destination_type' is neither queue nor exchange but '{kind}'")
         found = (vhost.queues if kind == "queue" else vhost.exchanges).get(destination)
@@ -372,6 +423,18 @@ def text(item: Item, key: str, default: str | None = None) -> str:
         raise DefinitionsError(f"'{key}' is missing")
     if not isinstance(value, str):
         raise DefinitionsError(f"'{key}' is not a string")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise DefinitionsError(f"'{key}' is not valid UTF-8") from None
+    return value
+
+
+def short(item: Item, key: str, default: str | None = None) -> str:
+    """A text that AMQP can carry as a short string."""
+    value = text(item, key, default)
+    if len(value.encode("utf-8")) > SHORTSTR_MAX:
+        raise DefinitionsError(f"'{key}' is longer than {SHORTSTR_MAX} octets")
     return value
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from amqpd.core import operations
 from tests.support.control import Controlled
 
 NOT_FOUND = {"error": "Object Not Found", "reason": "Not Found"}
@@ -181,3 +182,20 @@ def test_a_protected_virtual_host_is_not_deleted(broker: Controlled) -> None:
     assert (response.status, response.body["error"]) == (412, "precondition_failed")
     assert broker.delete("vhosts/v/deletion/protection").status == 204
     assert broker.delete("vhosts/v").status == 204
+
+
+def test_who_creates_a_virtual_host_may_do_everything_in_it(broker: Controlled) -> None:
+    broker.put("vhosts/before")
+    assert broker.get("vhosts/before/permissions") == []
+    broker.put("users/amqpctl", password="", tags="")
+    broker.put("vhosts/after")
+    [item] = broker.get("vhosts/after/permissions")
+    assert item == {"user": "amqpctl", "vhost": "after", "configure": ".*", "write": ".*", "read": ".*"}
+
+
+def test_a_virtual_host_deleted_by_any_face_takes_its_permissions_along(broker: Controlled) -> None:
+    broker.put("vhosts/v")
+    broker.put("permissions/v/guest", configure="", write="", read="")
+    broker.do(lambda: operations.delete_vhost(broker.world.broker, "v", lambda _: None))
+    broker.put("vhosts/v")
+    assert broker.request("GET", "permissions/v/guest").body == NOT_FOUND

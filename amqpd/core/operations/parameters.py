@@ -35,7 +35,7 @@ __all__ = [
     "set_vhost_limits",
 ]
 
-SLICE = 1000
+SLICE = 250
 """Queues and exchanges to which policies are applied in one go."""
 
 DEFINITIONS_HASH = "imported_definition_hash_value"

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from amqpd import __version__
-from amqpd.cli import control_changes, control_lists, control_resources
+from amqpd.cli import control_changes, control_definitions, control_lists, control_parameters, control_resources
 from amqpd.cli.control_client import EX_TEMPFAIL, Failure
 from amqpd.cli.control_tool import ControlGroup, Session, pass_session
 
@@ -112,8 +112,9 @@ def alive(pid: int) -> bool:
     return True
 
 
-for command in (*control_lists.COMMANDS, *control_changes.COMMANDS, *control_resources.COMMANDS):
-    main.add_command(command)
+for module in (control_lists, control_changes, control_parameters, control_definitions, control_resources):
+    for command in module.COMMANDS:
+        main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -110,7 +110,6 @@ KNOWN: tuple[str, ...] = (
     "credential_validator.validation_backend",
     "credential_validator.min_length",
     "credential_validator.regexp",
-    "default_queue_type",
     "default_users.$name.vhost_pattern",
     "default_users.$name.password",
     "default_users.$name.configure",
@@ -146,11 +145,7 @@ KNOWN: tuple[str, ...] = (
     "deprecated_features.permit.$feature",
     "vhost_restart_strategy",
     # Definitions.
-    "load_definitions",
-    "definitions.import_backend",
-    "definitions.local.path",
     "definitions.https.url",
-    "definitions.skip_if_unchanged",
     "definitions.hashing.algorithm",
     # Logging.
     "log.console.stdio",
@@ -228,7 +223,6 @@ VARIABLES = (
     "RABBITMQ_ADVANCED_CONFIG_FILE",
     "RABBITMQ_CONF_ENV_FILE",
     "RABBITMQ_ENABLED_PLUGINS_FILE",
-    "RABBITMQ_LOAD_DEFINITIONS",
     "RABBITMQ_LOG",
     "RABBITMQ_NODENAME",
     "RABBITMQ_PID_FILE",

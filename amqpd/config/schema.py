@@ -61,6 +61,7 @@ class Key:
 
 NETWORK = "Network"
 FIRST_START = "First start: what an empty database is filled with"
+DEFINITIONS = "Definitions: what is imported at each start"
 LOGIN = "Login"
 LIMITS = "Connections and their limits"
 IDENTITY = "What the broker says of itself"
@@ -155,6 +156,39 @@ KEYS: tuple[Key, ...] = (
         ".*",
         "What the first user may publish and bind to.",
         FIRST_START,
+    ),
+    Key(
+        "load_definitions",
+        Text("file or directory"),
+        None,
+        "Definitions (users, virtual hosts, queues ...) in RabbitMQ's JSON that are imported at each start, before "
+        "clients can connect: a file, or all *.json of a directory. With it there is no first user but those in there.",
+        DEFINITIONS,
+        aliases=("management.load_definitions",),
+        example="/etc/amqpd/definitions.json",
+    ),
+    Key(
+        "definitions.import_backend",
+        Choice(("local_filesystem",), {"local": "local_filesystem"}),
+        None,
+        "Where definitions come from, beside load_definitions: definitions.local.path.",
+        DEFINITIONS,
+        example="local_filesystem",
+    ),
+    Key(
+        "definitions.local.path",
+        Text("file or directory"),
+        None,
+        "The same as load_definitions, when definitions.import_backend is set.",
+        DEFINITIONS,
+        example="/etc/amqpd/definitions.d",
+    ),
+    Key(
+        "definitions.skip_if_unchanged",
+        Flag(),
+        "false",
+        "Do not import definitions whose files are what they were when they were imported last.",
+        DEFINITIONS,
     ),
     Key(
         "loopback_users.guest",
@@ -312,6 +346,16 @@ KEYS: tuple[Key, ...] = (
         "The cluster name that clients are told. Without one it is amqpd@ and the name of the machine.",
         IDENTITY,
         example="amqpd@myhost",
+    ),
+    Key(
+        "default_queue_type",
+        Choice(("classic", "quorum", "stream")),
+        None,
+        "The type of durable queues that are declared without one, in virtual hosts that have no such setting of their "
+        "own. Without it: classic.",
+        QUEUES,
+        reloadable=True,
+        example="quorum",
     ),
     Key(
         "data_dir",

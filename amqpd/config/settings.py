@@ -162,6 +162,14 @@ class Settings:
         """The directory of everything durable."""
         return Path(self.text("data_dir")).expanduser() if self.is_set("data_dir") else self._home
 
+    @property
+    def definitions(self) -> Path | None:
+        """What is to be imported at a start, if anything."""
+        for name in ("load_definitions", "definitions.local.path"):
+            if self.is_set(name):
+                return Path(self.text(name)).expanduser()
+        return None
+
     def log_dir(self) -> Path:
         """The directory of log files that are named without one."""
         return Path(self.text("log.dir")).expanduser() if self.is_set("log.dir") else self.data_dir / "log"

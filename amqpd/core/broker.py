@@ -50,8 +50,8 @@ class Connection(Protocol):
     def vhost_name(self) -> str: ...
 
     @property
-    def channel_count(self) -> int:
-        """How many channels it has open."""
+    def channels(self) -> Mapping[int, object]:
+        """The channels that it has open, by number."""
 
     def force_close(self, reason: str) -> None:
         """Send connection.close 320 with this reason."""

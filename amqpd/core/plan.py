@@ -29,7 +29,7 @@ from amqpd.wire.tables import Table
 if TYPE_CHECKING:
     from amqpd.core.vhost import VHost
 
-__all__ = ["DEFAULT_EXCHANGE_ALIAS", "Plan", "Plans", "Target", "durable_ids"]
+__all__ = ["DEFAULT_EXCHANGE_ALIAS", "Plan", "Plans", "Target", "durable_ids", "require_topic"]
 
 DEFAULT_EXCHANGE_ALIAS = "amq.default"
 """The name under which permissions see the default exchange."""
@@ -46,6 +46,15 @@ class Guard(Protocol):
 def durable_ids(targets: Sequence[Target]) -> tuple[int, ...]:
     """The catalog ids of the durable queues among the targets."""
     return tuple(target.id for target in targets if target.durable)
+
+
+def require_topic(access: Access, user: str, vhost: str, permission: str, exchange: Exchange, key: str) -> None:
+    """Raises AccessRefused when the exchange is of type topic and the user may not use this key of it."""
+    if exchange.kind == "topic" and not access.allows_topic(user, vhost, permission, exchange.name, key):
+        raise AccessRefused(
+            f"{permission} access to topic '{key}' in exchange '{exchange.name}' in vhost '{vhost}' refused for user "
+            f"'{user}'"
+        )
 
 
 class Plan:
@@ -144,7 +153,7 @@ class Plans:
                 return self.make_default(key, b"\x00" + shortstr(key))
             entrance = self.entrances[exchange_name] = self.enter(exchange_name)
         exchange, _, depends, name = entrance
-        self.check_topic(exchange, key)
+        require_topic(self.access, self.user, self.vhost.name, "write", exchange, key)
         fields = name + shortstr(key)
         if depends is not Depends.KEY:
             return Plan(exchange, key, fields, exchange, None)
@@ -166,16 +175,6 @@ class Plans:
             resource = exchange_resource(exchange_name, self.vhost.name)
             raise AccessRefused(f"write access to {resource} refused for user '{self.user}'")
 
-    def check_topic(self, exchange: Exchange, key: str) -> None:
-        """Raises AccessRefused when the exchange is of type topic and this topic is not the user's to write."""
-        if exchange.kind != "topic":
-            return
-        if not self.access.allows_topic(self.user, self.vhost.name, "write", exchange.name, key):
-            raise AccessRefused(
-                f"write access to topic '{key}' in exchange '{exchange.name}' in vhost '{self.vhost.name}' refused for "
-                f"user '{self.user}'"
-            )
-
     def make_default(self, key: str, fields: bytes) -> Plan:
         queue = self.vhost.queues.get(key)
         if queue is not None:
@@ -192,7 +191,7 @@ class Plans:
         """
         if plan.exchange is not None:
             for key in keys[1:]:
-                self.check_topic(plan.exchange, key)
+                require_topic(self.access, self.user, self.vhost.name, "write", plan.exchange, key)
             return routing.route(plan.exchange, keys, headers, self.vhost.exchanges, self.vhost.queues, props)
         targets: dict[Target, None] = {}
         for key in keys:

@@ -263,13 +263,13 @@ def read_policy(component: str, name: str, value: object) -> Policy:
         raise refused(f"Unrecognised terms {erlang_proplist(unknown)} in {name}")
     priority, pattern, definition = known.values()
     if isinstance(priority, bool) or not isinstance(priority, int | float):
-        raise refused(f"{name} should be a number, actually was {erlang_term(priority)}")
+        raise refused(f"priority should be a number, actually was {erlang_term(priority)}")
     if not isinstance(pattern, str):
-        raise refused(f"{name} should be a binary but was {erlang_term(pattern)}")
+        raise refused(f"pattern should be a binary but was {erlang_term(pattern)}")
     try:
         compile_pattern(pattern)
     except PreconditionFailed as error:
-        raise refused(f"{name} should be regular expression but is invalid: {error.explanation}") from None
+        raise refused(f"pattern should be regular expression but is invalid: {error.explanation}") from None
     if not isinstance(apply_to, str) or apply_to not in APPLY_TO:
         shown = apply_to if isinstance(apply_to, str) else erlang_term(apply_to)
         raise refused(

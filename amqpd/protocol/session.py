@@ -260,20 +260,17 @@ class Session:
             self.failed(error, None, method)
 
     def open_channel(self, number: int, kind: int, payload: bytes) -> None:
-        if kind != framing.METHOD or payload[:4] != CHANNEL_OPEN:
-            raised = ChannelErrorHard("expected 'channel.open'", methods.ids_of(payload) if kind == 1 else (0, 0))
-            self.failed(raised, None, None)
-            return
-        if self.channel_max and len(self.channels) >= self.channel_max:
-            text = (
-                f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max "
-                f"({self.channel_max})"
-            )
-            self.failed(NotAllowed(text, (20, 10)), None, None)
-            return
         try:
+            if kind != framing.METHOD or payload[:4] != CHANNEL_OPEN:
+                raise ChannelErrorHard("expected 'channel.open'", methods.ids_of(payload) if kind == 1 else (0, 0))
+            if self.channel_max and len(self.channels) >= self.channel_max:
+                raise NotAllowed(
+                    f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max "
+                    f"({self.channel_max})",
+                    (20, 10),
+                )
             operations.check_channel_limit(self.broker, self.user)
-        except NotAllowed as error:
+        except AmqpError as error:
             self.failed(error, None, None)
             return
         self.channels[number] = Channel(self, number)
@@ -453,10 +450,6 @@ class Session:
     @property
     def vhost_name(self) -> str:
         return self.vhost.name if self.vhost is not None else ""
-
-    @property
-    def channel_count(self) -> int:
-        return len(self.channels)
 
     @property
     def identity(self) -> str:

@@ -100,7 +100,6 @@ def test_a_dot_can_belong_to_a_word() -> None:
         "cluster_partition_handling",
         "deprecated_features.permit.transient_nonexcl_queues",
         "deprecated_features.permit.global_qos",
-        "load_definitions",
         "log.file.rotation.date",
         "log.console.formatter.json.field_map",
         "log.exchange.level",

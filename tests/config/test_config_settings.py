@@ -257,7 +257,6 @@ IGNORED = (
     "management.tcp.port",
     "management_agent.disable_metrics_collector",
     "consumer_timeout",
-    "load_definitions",
     "cluster_formation.peer_discovery_backend",
     "cluster_formation.k8s.host",
     "cluster_partition_handling",
@@ -356,3 +355,38 @@ def test_what_a_reload_changes(file: Path) -> None:
 
 def test_saying_the_default_changes_nothing(file: Path) -> None:
     assert given(file, "").changes(given(file, "heartbeat = 60\nlisteners.tcp.default = 5672")) == ((), ())
+
+
+# ------------------------------------------------------------------------------------------------- definitions
+
+
+@pytest.mark.parametrize(
+    ("lines", "path"),
+    [
+        ("", None),
+        ("load_definitions = /a.json", "/a.json"),
+        ("management.load_definitions = /b.json", "/b.json"),
+        ("definitions.import_backend = local\ndefinitions.local.path = /c", "/c"),
+    ],
+)
+def test_where_definitions_come_from(tmp_path: Path, lines: str, path: str | None) -> None:
+    file = tmp_path / "amqpd.conf"
+    file.write_text(lines)
+    assert load(str(file), {}, {}).definitions == (Path(path) if path is not None else None)
+    if path is None:
+        found = load(str(file), {}, {"RABBITMQ_LOAD_DEFINITIONS": "/d.json"}).definitions
+        assert found == Path("/d.json")
+
+
+@pytest.mark.parametrize(
+    ("line", "missing"),
+    [
+        ("definitions.import_backend = local_filesystem", "definitions.local.path"),
+        ("definitions.local.path = /c", "definitions.import_backend"),
+    ],
+)
+def test_half_a_place_for_definitions_is_refused(tmp_path: Path, line: str, missing: str) -> None:
+    file = tmp_path / "amqpd.conf"
+    file.write_text(line)
+    with pytest.raises(ConfigError, match=rf":1: .* is set, but {missing} is not"):
+        load(str(file), {}, {})

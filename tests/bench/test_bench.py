@@ -209,7 +209,7 @@ def test_a_message_that_somebody_else_takes_fails_the_cell_by_name(monkeypatch: 
 
     monkeypatch.setattr(Topology, "declare", with_a_thief)
     monkeypatch.setattr("tests.bench.measure.PATIENCE", 0.5)
-    monkeypatch.setattr("tests.bench.crew.PATIENCE", 0.5)
+    monkeypatch.setattr("tests.bench.crew.PATIENCE", 5.0)
     with bench() as (crew, subject), pytest.raises(LoadError, match=r"no-ack/16B on amqpd: .*did not finish"):
         try:
             measure(crew, subject, CELLS["no-ack/16B"], Plan(0.05, 0.1, 0.0))

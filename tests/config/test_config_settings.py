@@ -51,6 +51,10 @@ def test_the_defaults() -> None:
     assert settings.integer("journal.segment_size") == 64 << 20
     assert settings.limit("max_connections") is None
     assert settings.limit("consumer_max_per_channel") is None
+    assert settings.limit("total_memory_available_override_value") is None
+    assert settings.threshold("vm_memory_high_watermark") == (None, 0.6)
+    assert settings.threshold("disk_free_limit") == (50_000_000, None)
+    assert settings.integer("memory_monitor_interval") == 1000
     assert settings.flag("log.console") and settings.log_file() is None
     assert settings.text("cluster_name") == ""
     assert settings.text("product.name") == "RabbitMQ" and settings.text("product.version") == "4.2.0"
@@ -319,6 +323,33 @@ def test_a_tilde_is_the_home(file: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 def test_asking_for_another_type(method: str, name: str) -> None:
     with pytest.raises(KeyError):
         getattr(load(None, {}, {}), method)(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "memory", "disk"),
+    [
+        ("vm_memory_high_watermark.absolute = 2GB\ndisk_free_limit.relative = 1.5", (2_000_000_000, None), (None, 1.5)),
+        ("vm_memory_high_watermark.relative = 0.4\ndisk_free_limit.absolute = 1GiB", (None, 0.4), (1 << 30, None)),
+        (
+            "vm_memory_high_watermark.relative = 0.4\nvm_memory_high_watermark.absolute = 1024\n"
+            "disk_free_limit.relative = 1\ndisk_free_limit.absolute = 1024",
+            (1024, None),
+            (1024, None),
+        ),
+    ],
+)
+def test_limits_in_octets_or_as_fractions(
+    file: Path, text: str, memory: tuple[int | None, float | None], disk: tuple[int | None, float | None]
+) -> None:
+    settings = given(file, text)
+    assert settings.threshold("vm_memory_high_watermark") == memory
+    assert settings.threshold("disk_free_limit") == disk
+
+
+def test_a_fraction_from_a_source_that_counts_more(file: Path) -> None:
+    environ = {"AMQPD_VM_MEMORY_HIGH_WATERMARK__RELATIVE": "0.5"}
+    settings = given(file, "vm_memory_high_watermark.absolute = 2GB", environ)
+    assert settings.threshold("vm_memory_high_watermark") == (None, 0.5)
 
 
 @pytest.mark.parametrize("method", ["integer", "flag", "text"])

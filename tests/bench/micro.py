@@ -18,7 +18,6 @@ import argparse
 import gc
 import json
 import sys
-import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -194,6 +193,9 @@ def _collections() -> list[int]:
 
 
 def _allocations(micro: Micro, result: Result) -> None:
+    # PyPy has no such module.
+    import tracemalloc
+
     bench = Bench(micro)
     bench.warm()
     gc.collect()
@@ -215,6 +217,7 @@ def _allocations(micro: Micro, result: Result) -> None:
 
 def _parked(micro: Micro, result: Result) -> None:
     """What messages cost that stay: the growth from one large number of them to the next."""
+    import tracemalloc
 
     def fill() -> int:
         before = bench.published

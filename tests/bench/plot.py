@@ -1,4 +1,7 @@
-"""The figures as bars: CPU per message and messages per second, one group per cell, one colour per broker."""
+"""The figures as dots: CPU per message and messages per second, one line per cell, one colour per broker.
+
+Cells differ by orders of magnitude, so the axes are logarithmic, on which the length of a bar would mean nothing.
+"""
 
 from __future__ import annotations
 
@@ -32,16 +35,18 @@ def plot(report: Report, path: Path) -> None:
         ("messages per second (more is better)", lambda figures: figures.per_second),
     )
     figure, axes = pyplot.subplots(1, 2, figsize=(12, 1.5 + PER_ROW * len(cells)), sharey=True, layout="constrained")
-    thickness = 0.8 / len(subjects)
     for axis, (title, of) in zip(axes, panels, strict=True):
-        for number, subject in enumerate(subjects):
-            values = [report.median(cell, subject, of) or 0.0 for cell in cells]
-            places = [row + (number - (len(subjects) - 1) / 2) * thickness for row in range(len(cells))]
-            bars = axis.barh(places, values, thickness, label=f"{subject.name} ({subject.version})")
-            axis.bar_label(bars, [f"{value:,.3g}" if value < 1000 else f"{value:,.0f}" for value in values], padding=2)
+        for subject in subjects:
+            found = [(report.median(cell, subject, of), row) for row, cell in enumerate(cells)]
+            points = [(value, row) for value, row in found if value]
+            axis.plot(*zip(*points, strict=True), "o", label=f"{subject.name}: {subject.version}") if points else None
+            for value, row in points:
+                text = f"{value:,.3g}" if value < 1000 else f"{value:,.0f}"
+                axis.annotate(text, (value, row), (0, 6), textcoords="offset points", ha="center", fontsize=7)
         axis.set_title(title, fontsize=10)
         axis.set_xscale("log")
-        axis.margins(x=0.15)
+        axis.grid(axis="y", alpha=0.3)
+        axis.margins(x=0.1, y=0.1)
     axes[0].set_yticks(range(len(cells)), [cell.name for cell in cells])
     axes[0].invert_yaxis()
     handles, labels = axes[0].get_legend_handles_labels()

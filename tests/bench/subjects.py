@@ -40,7 +40,10 @@ class Subject:
         with RawClient.connected(self.url) as client:
             product = client.server_properties
             client.close()
-        self.version = " ".join(str(product.get(key, "?")) for key in ("product", "version", "platform"))
+        # amqpd says that it is RabbitMQ to clients that look; what it is stands in the information.
+        own = str(product.get("information", "")).partition(",")[0]
+        name = own if own.startswith("amqpd ") else f"{product.get('product', '?')} {product.get('version', '?')}"
+        self.version = f"{name} {product.get('platform', '')}".strip()
 
     def last_words(self) -> str:
         """The end of the log of a broker that has ended."""

@@ -441,10 +441,15 @@ class Queue:
             if ids:
                 self.journal.drop(self.id, ids, DROP_PURGED)
                 self.turn.arm()
-        self.returned.clear()
-        self.window.clear()
-        keeping.start_weighing(self)
+        self.empty()
         return count
+
+    def empty(self) -> None:
+        """Let go of all that is ready; the turn frees it bit by bit."""
+        self.turn.let_go(self.returned, *self.window.rows_of_messages())
+        self.returned = []
+        self.window = window_for(self.promises)
+        keeping.start_weighing(self)
 
     def check_deletable(self, if_unused: bool, if_empty: bool) -> None:
         """Raises PreconditionFailed if a condition of queue.delete does not hold."""
@@ -466,8 +471,7 @@ class Queue:
         self.epoch += 1
         self.cancelled = list(self.rota.members)
         self.rota = Rota()
-        self.returned.clear()
-        self.window.clear()
+        self.empty()
         return count
 
     def farewell(self) -> None:

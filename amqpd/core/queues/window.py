@@ -30,6 +30,10 @@ class Window(deque[Message]):
         """The order key: its id."""
         return message[0]
 
+    def rows_of_messages(self) -> list[deque[Message]]:
+        """What the messages lie in."""
+        return [self]
+
 
 class PriorityWindow(Window):
     """Messages by priority, 0 to `highest`."""
@@ -49,6 +53,9 @@ class PriorityWindow(Window):
     def order(self, message: Message) -> int:
         """The order key: higher priorities before lower ones, then the id."""
         return self.highest - self.priority(message) << ID_BITS | message[0]
+
+    def rows_of_messages(self) -> list[deque[Message]]:
+        return list(self.rows.values())
 
     def append(self, message: Message) -> None:
         priority = self.priority(message)

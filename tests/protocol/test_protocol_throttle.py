@@ -12,6 +12,7 @@ from pamqp import commands
 
 from amqpd.core.alarms import DISK, MEMORY
 from amqpd.protocol.session import ALLOWANCE
+from amqpd.storage.journal.journal import LET_IN
 from amqpd.storage.memory import MemoryEngine
 from amqpd.wire import framing, methods
 from tests.support.world import Client, World
@@ -396,15 +397,15 @@ def test_settles_go_on_while_the_batch_is_full(slow: World) -> None:
 
 
 def test_those_who_wait_are_let_in_by_turns(slow: World) -> None:
-    clients = [connect(slow) for _ in range(40)]
+    clients = [connect(slow) for _ in range(3 * LET_IN)]
     for client in clients:
         client.publish("", "q", b"x" * BIG, delivery_mode=2)
     assert not any(client.reading for client in clients)
     commit(slow)
-    assert [client.reading for client in clients] == [True] * 16 + [False] * 24
+    assert [client.reading for client in clients] == [True] * LET_IN + [False] * (2 * LET_IN)
     clients[0].publish("", "q", b"x" * BIG, delivery_mode=2)
     commit(slow)
-    assert [client.reading for client in clients] == [False] + [True] * 31 + [False] * 8
+    assert [client.reading for client in clients] == [False] + [True] * (2 * LET_IN - 1) + [False] * LET_IN
     commit(slow)
     assert all(client.reading for client in clients)
 

@@ -48,15 +48,15 @@ from amqpd.storage.journal.live import EXTENT_OCTETS, Live
 
 __all__ = ["GROWTH_MAX", "Found", "Growth", "Journal"]
 
-GROWTH_MAX = 4 << 20
-"""Octets that a batch should grow to: the next one is as large when the disk is slower than the publishers. Above some
-2 MB a commit is no cheaper per octet, below it is; each MB costs some milliseconds of delay."""
+GROWTH_MAX = 2 << 20
+"""What a batch should weigh at most. Measured with a disk of 100 MB/s: 1, 2, 4, 8 MB give 65, 73, 76, 82 thousand messages
+of 1 KB per second, and to who publishes one message beside them 28, 45, 80, 153 ms until its confirm."""
 
 MESSAGE_OCTETS = 256
 """What a message weighs beside its octets, for the objects that stand for it."""
 
-LET_IN = 16
-"""How many of those who wait are let in at once: each may bring what its socket was read for at once, 256 KB."""
+LET_IN = 8
+"""How many of those who wait are let in at once: as many as fill a batch with one read each, of up to 256 KB."""
 
 
 class Run:

@@ -65,14 +65,14 @@ def test_status_says_what_is_short(broker: Controlled, ctl: Ctl) -> None:
 
 
 NODE = """
-import os, signal, sys, time
+import sys, threading, time
 from pathlib import Path
-from tests.support.control import Controlled, Ctl
+from tests.support.control import Controlled
+stopped = threading.Event()
 with Controlled(Path(sys.argv[1])) as node:
-    node.node.stop = lambda why: os.kill(os.getpid(), signal.SIGTERM)
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    node.node.stop = lambda why: stopped.set()
     print("ready", flush=True)
-    signal.pause()
+    stopped.wait()
     time.sleep(0.2)
 """
 

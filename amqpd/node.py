@@ -1,7 +1,7 @@
 """The composition root: the only module that knows everyone.
 
-    start   settings -> log -> plugins -> lock and open the data directory -> catalog -> journal -> broker -> listeners
-            -> control
+    start   settings -> log -> plugins -> lock and open the data directory -> catalog -> journal -> broker -> resources
+            -> listeners -> control
     stop    listeners close -> connections are told 320 and go -> what has grown is committed -> the log is marked clean
 
 A signal asks for one of these: SIGTERM and SIGINT stop, SIGHUP reads the configuration again and takes over what the
@@ -22,7 +22,7 @@ from importlib import import_module
 from time import time
 from typing import TYPE_CHECKING
 
-from amqpd import __version__
+from amqpd import __version__, definitions
 from amqpd.auth.access import InternalAccess
 from amqpd.auth.authenticator import InternalAuthenticator
 from amqpd.auth.bootstrap import bootstrap
@@ -36,12 +36,14 @@ from amqpd.core.exchanges.missing import Missing
 from amqpd.core.ports import VHostRow
 from amqpd.core.turn import Turn
 from amqpd.errors import AmqpError
-from amqpd.plugins.loader import Plugins, load
+from amqpd.plugins import loader
+from amqpd.plugins.loader import Plugins
 from amqpd.protocol.settings import SessionSettings
 from amqpd.server.listener import AmqpServer, address
+from amqpd.server.resources import Limits, Resources, Threshold
 from amqpd.server.transport import SocketOptions, now, wall
 from amqpd.storage.errors import StorageError
-from amqpd.storage.store import Store, open_store
+from amqpd.storage.store import Store, collector_off, open_store
 from amqpd.wire.tables import Table, boolean, longstr, subtable
 
 if TYPE_CHECKING:
@@ -54,6 +56,7 @@ log = logging.getLogger("amqpd")
 CLOSE_GRACE = 3.0
 """Seconds that clients have to answer connection.close at a stop."""
 
+EX_DATAERR = 65
 EX_IOERR = 74
 EX_TEMPFAIL = 75
 
@@ -102,12 +105,23 @@ def apply_settings(settings: Settings, target: SessionSettings) -> None:
     target.server_properties = server_properties(settings)
 
 
+def resource_limits(settings: Settings) -> Limits:
+    """The limits of memory and disk."""
+    return Limits(
+        Threshold(*settings.threshold("vm_memory_high_watermark")),
+        Threshold(*settings.threshold("disk_free_limit")),
+        settings.limit("total_memory_available_override_value"),
+        settings.integer("memory_monitor_interval"),
+    )
+
+
 class Node:
     """A running broker. `read` reads the configuration again."""
 
     def __init__(self, settings: Settings, read: Callable[[], Settings]) -> None:
         self.settings = settings
         self.read = read
+        self.name = f"amqpd@{socket.gethostname()}"
         self.started_at = time()
         self.stopping = asyncio.Event()
         self.exit_code = 0
@@ -120,6 +134,7 @@ class Node:
         self.broker: Broker
         self.users: UserStore
         self.server: AmqpServer
+        self.resources: Resources
 
     # --------------------------------------------------------------------------------------------- start
 
@@ -130,10 +145,13 @@ class Node:
         for warning in settings.warnings:
             log.warning("%s", warning)
         log.info("data directory: %s", settings.data_dir)
-        self.plugins = load()
+        self.plugins = loader.load()
         self.open_broker()
+        self.resources = Resources(self.name, settings.data_dir, self.broker.alarms, resource_limits(settings))
+        self.resources.start()
         apply_settings(settings, self.session_settings)
-        await self.create_defaults()
+        self.broker.default_queue_type = settings.text("default_queue_type")
+        await self.fill()
         authenticator = InternalAuthenticator(self.users, settings.mechanisms, settings.loopback_users)
         options = SocketOptions(
             settings.flag("tcp_listen_options.nodelay"), settings.flag("tcp_listen_options.keepalive")
@@ -228,6 +246,17 @@ class Node:
         if vhost is None and self.users.find_user(user) is None:
             self.broker.close_connections(f"user '{user}' was deleted", user=user)
 
+    async def fill(self) -> None:
+        """What is to be there at a start: definitions, or the defaults of a first start."""
+        path = self.settings.definitions
+        if path is None:
+            await self.create_defaults()
+        else:
+            with collector_off():
+                await definitions.load(
+                    self.broker, self.users, path, self.settings.flag("definitions.skip_if_unchanged")
+                )
+
     async def create_defaults(self) -> None:
         """The virtual host and the user of a first start."""
         settings = self.settings
@@ -263,7 +292,7 @@ class Node:
 
         settings = self.settings
         info = NodeInfo(
-            name=f"amqpd@{socket.gethostname()}",
+            name=self.name,
             cluster_name=cluster_name(settings),
             version=__version__,
             product_name=settings.text("product.name"),
@@ -271,6 +300,7 @@ class Node:
             data_dir=settings.data_dir,
             started_at=self.started_at,
             listeners=[Listener("amqp", host, port) for host, port in self.server.listening],
+            resources=self.resources,
             stop=self.stop,
         )
         self.management = Management(self.broker, self.users, info)
@@ -301,6 +331,8 @@ class Node:
         reloaded, restart = self.settings.changes(fresh)
         self.settings = fresh
         apply_settings(fresh, self.session_settings)
+        self.resources.configure(resource_limits(fresh))
+        self.broker.default_queue_type = fresh.text("default_queue_type")
         log.info("reload: %s", f"changed {', '.join(reloaded)}" if reloaded else "nothing that can be reloaded changed")
         if restart:
             log.warning("reload: these take a restart to count: %s", ", ".join(restart))
@@ -322,6 +354,7 @@ class Node:
         """Everything in the reverse order of the start."""
         if self.management is not None:
             await self.management.stop()
+        self.resources.stop()
         await self.server.close("broker forced connection closure with reason 'shutdown'", CLOSE_GRACE)
         self.run_turn()
         self.store.close(clean=True)
@@ -342,6 +375,9 @@ def run(settings: Settings, read: Callable[[], Settings]) -> int:
         configure(settings)
         with asyncio.Runner(loop_factory=loop_factory()) as runner:
             return runner.run(serve(settings, read))
+    except definitions.DefinitionsError as error:
+        log.critical("amqpd cannot start: %s", error)
+        return EX_DATAERR
     except StorageError as error:
         log.critical("amqpd cannot start: %s", error)
         return EX_TEMPFAIL

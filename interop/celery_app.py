@@ -23,6 +23,8 @@ def application(broker_url: str, queue: str) -> Celery:
         worker_send_task_events=True,
         broker_connection_retry_on_startup=True,
         broker_heartbeat=10,
+        # A task is sent when the broker has it safe: tests kill the broker and expect it back.
+        broker_transport_options={"confirm_publish": True},
         result_expires=60,
         event_queue_expires=60,
     )

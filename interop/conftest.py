@@ -25,16 +25,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="module")
-def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
-    """A running broker, shared by the tests of one file, which may add to its configuration by `BROKER_CONFIG`.
-
-    Its log may hold no traceback when they are through.
-    """
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """A running broker, shared by the tests of one file. Its log may hold no traceback when they are through."""
     elsewhere = external()
     if elsewhere is not None:
         yield elsewhere
         return
-    own = OwnBroker(tmp_path_factory.mktemp("broker"), getattr(request.module, "BROKER_CONFIG", ""))
+    own = OwnBroker(tmp_path_factory.mktemp("broker"))
     try:
         yield own
         own.stop()

@@ -29,6 +29,10 @@ def amqp_direct_url():
 """
 """Instead of the fixtures that start a container."""
 
+AIO_PIKA_OPTIONS = ("--timeout=30", "-o", "log_cli=false")
+
+AIO_PIKA_OPTIONS = ("--timeout=30", "-o", "log_cli=false")
+
 AIOMISC = (
     "aiomisc==18.0.37",
     "aiomisc-pytest==2.0.0",
@@ -159,7 +163,13 @@ SUITES = (
         name="aio-pika",
         package="aio-pika",
         version="10.2.1",
-        arguments=("tests", "--ignore=tests/test_amqps.py", "--timeout=30", "-o", "log_cli=false"),
+        arguments=(
+            "tests",
+            "--ignore=tests/test_amqps.py",
+            "--ignore=tests/test_amqp_robust.py",
+            "--ignore=tests/test_amqp_robust_proxy.py",
+            *AIO_PIKA_OPTIONS,
+        ),
         env={"DOCKER_HOST": "tcp://{host}:{port}"},
         edits=(Edit("tests/conftest.py", new=POINTED),),
         requires=AIOMISC,
@@ -167,12 +177,25 @@ SUITES = (
             "tests/test_robust_recovery.py::*": CONTAINER,
             "tests/test_pool.py::*": NO_BROKER,
             "tests/test_memory_leak.py::*": NO_BROKER,
-            "*::test_channel_reconnect_stairway*": SLOW_CLIENT,
-            "*::test_connection_stuck_reconnect": SLOW_CLIENT,
             "*::test_create_channels_during_reconnect": CLIENT_RACE,
         },
-        minimum=800,
-        timeout=900,
+        minimum=300,
+        timeout=600,
+    ),
+    Suite(
+        name="aio-pika-robust",
+        package="aio-pika",
+        version="10.2.1",
+        arguments=("tests/test_amqp_robust.py", "tests/test_amqp_robust_proxy.py", *AIO_PIKA_OPTIONS),
+        env={"DOCKER_HOST": "tcp://{host}:{port}"},
+        edits=(Edit("tests/conftest.py", new=POINTED),),
+        requires=AIOMISC,
+        left_out={
+            "*::test_channel_reconnect_stairway*": SLOW_CLIENT,
+            "*::test_connection_stuck_reconnect": SLOW_CLIENT,
+        },
+        minimum=300,
+        timeout=700,
     ),
     Suite(
         name="amqp091-go",

@@ -1,33 +1,79 @@
-"""The suites that client libraries carry, run against the broker; see `suites.py` for each exception."""
+"""The suites that client libraries carry, run against the broker; see `suites.py` for each exception.
+
+Most of their time they wait, so several run at once, each against a broker of its own; against a broker that somebody
+else started they take turns.
+"""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from interop.harness import Broker
+from interop.conftest import CRASHED
+from interop.harness import Broker, OwnBroker, external
 from interop.suites import SUITES
 from interop.upstream import RESULTS, Outcome, Suite, matches, read_go, run
 
-BROKER_CONFIG = "max_message_size = 128MiB\n"
+AT_ONCE = 3
+
+CONFIG = "max_message_size = 128MiB\n"
 """As in RabbitMQ 3, which the suites were written for: some publish 20 MB. RabbitMQ 4 takes 16 MiB."""
+
+
+class NotRun(Exception):
+    """The suite needs something that is not here."""
+
+
+def outcome_of(suite: Suite, directory: Path) -> Outcome:
+    """Run the suite against a broker of its own, or the one that there is. Raises NotRun."""
+    if suite.go_files and shutil.which("go") is None:
+        raise NotRun("there is no Go toolchain")
+    elsewhere = external()
+    broker: Broker = elsewhere or OwnBroker(directory, CONFIG)
+    try:
+        if suite.needs_http and broker.http_url is None:
+            raise NotRun("the broker has no management API")
+        outcome = run(suite, broker, directory)
+        if isinstance(broker, OwnBroker):
+            broker.stop()
+            assert CRASHED not in broker.log(), broker.log()
+        return outcome
+    finally:
+        if isinstance(broker, OwnBroker):
+            broker.close()
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Mapping[str, Future[Outcome]]]:
+    """The runs of all suites that were asked for, the longest first."""
+    chosen = [
+        item.callspec.params["suite"]
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and "suite" in item.callspec.params
+    ]
+    chosen.sort(key=lambda suite: -suite.timeout)
+    with ThreadPoolExecutor(AT_ONCE if external() is None else 1) as pool:
+        runs = {suite.name: pool.submit(outcome_of, suite, tmp_path_factory.mktemp(suite.name)) for suite in chosen}
+        yield runs
+        for future in runs.values():
+            future.cancel()
 
 
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("suite", SUITES, ids=lambda suite: suite.name)
-def test_upstream(suite: Suite, broker: Broker, tmp_path: Path) -> None:
+def test_upstream(suite: Suite, outcomes: Mapping[str, Future[Outcome]]) -> None:
     """Everything in the suite passes but what its tables list, and what they list as failing fails."""
-    reason = None
-    if suite.needs_http and broker.http_url is None:
-        reason = "the broker has no management API"
-    elif suite.go_files and shutil.which("go") is None:
-        reason = "there is no Go toolchain"
-    if reason:
-        RESULTS.add_skipped(suite, reason)
-        pytest.skip(reason)
-    outcome = run(suite, broker, tmp_path)
+    try:
+        outcome = outcomes[suite.name].result()
+    except NotRun as reason:
+        RESULTS.add_skipped(suite, str(reason))
+        pytest.skip(str(reason))
     RESULTS.add(suite, outcome)
     complaints = outcome.complaints(suite)
     assert not complaints, f"{suite.name} {suite.version}:\n\n" + "\n\n".join(complaints)

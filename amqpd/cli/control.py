@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from amqpd import __version__
-from amqpd.cli import control_changes, control_lists
+from amqpd.cli import control_changes, control_definitions, control_lists, control_parameters, control_resources
 from amqpd.cli.control_client import EX_TEMPFAIL, Failure
 from amqpd.cli.control_tool import ControlGroup, Session, pass_session
 
@@ -50,7 +50,8 @@ def status(session: Session) -> None:
         return
     session.output.inform(f"Status of node {node['name']} ...")
     for title, known in sections.items():
-        click.echo("\n".join([title, "", *(f"{label}: {value}" for label, value in known.items()), ""]))
+        lines = [f"{label}: {value}" for label, value in known.items()]
+        click.echo("\n".join([title, "", *(lines or ["(none)"]), ""]))
     places = (f"Interface: {at['ip_address']}, port: {at['port']}, protocol: {at['protocol']}" for at in listeners)
     click.echo("\n".join(["Listeners", "", *places]))
 
@@ -59,9 +60,11 @@ def facts(overview: dict[str, Any], node: dict[str, Any], vhosts: int) -> dict[s
     """What `status` says, by section."""
     measured = {
         "Memory used (bytes)": "mem_used",
+        "Memory high watermark (bytes)": "mem_limit",
         "File descriptors used": "fd_used",
         "File descriptor limit": "fd_total",
         "Free disk space (bytes)": "disk_free",
+        "Low free disk space watermark (bytes)": "disk_free_limit",
     }
     return {
         "Runtime": {
@@ -72,6 +75,7 @@ def facts(overview: dict[str, Any], node: dict[str, Any], vhosts: int) -> dict[s
             "RabbitMQ version": overview["rabbitmq_version"],
             "Data directory": node["db_dir"],
         },
+        "Alarms": node["alarms"],
         "Resources": {label: node[key] for label, key in measured.items() if key in node},
         "Totals": {
             "Connection count": overview["object_totals"]["connections"],
@@ -108,8 +112,9 @@ def alive(pid: int) -> bool:
     return True
 
 
-for command in (*control_lists.COMMANDS, *control_changes.COMMANDS):
-    main.add_command(command)
+for module in (control_lists, control_changes, control_parameters, control_definitions, control_resources):
+    for command in module.COMMANDS:
+        main.add_command(command)
 
 if __name__ == "__main__":
     main()

@@ -125,6 +125,39 @@ def clear_permissions(session: Session, user: str) -> None:
     session.api.delete("permissions", session.vhost, user, missing=none)
 
 
+@click.command(cls=ControlCommand)
+@click.argument("user")
+@click.argument("exchange")
+@click.argument("write")
+@click.argument("read")
+@pass_session
+def set_topic_permissions(session: Session, user: str, exchange: str, write: str, read: str) -> None:
+    """Which routing keys of a topic exchange a user may publish to and bind: two regular expressions."""
+    where = f'on "{exchange}" for user "{user}" in vhost "{session.vhost}"'
+    session.output.inform(f"Setting topic permissions {where} ...")
+    check_vhost_and_user(session, user)
+    body = {"exchange": exchange, "write": write, "read": read}
+    session.api.put("topic-permissions", session.vhost, user, body=body)
+
+
+@click.command(cls=ControlCommand)
+@click.argument("user")
+@click.argument("exchange", required=False)
+@pass_session
+def clear_topic_permissions(session: Session, user: str, exchange: str | None) -> None:
+    """A user may use all routing keys again, of one exchange or of all."""
+    what = "topic permissions" if exchange is None else f'topic permissions on "{exchange}"'
+    session.output.inform(f'Clearing {what} for user "{user}" in vhost "{session.vhost}" ...')
+    check_vhost_and_user(session, user)
+    path = ["topic-permissions", session.vhost, user] + ([exchange] if exchange is not None else [])
+    none = Failure(EX_DATAERR, "there are none")
+    try:
+        session.api.delete(*path, missing=none)
+    except Failure as failure:
+        if failure is not none:
+            raise
+
+
 # ------------------------------------------------------------------------------------------- virtual hosts
 
 
@@ -135,10 +168,46 @@ def clear_permissions(session: Session, user: str) -> None:
 @click.option("--default-queue-type", default="", help="The type of queues declared without one.")
 @pass_session
 def add_vhost(session: Session, name: str, description: str, tags: str, default_queue_type: str) -> None:
-    """Create a virtual host; one that exists stays as it is."""
+    """Create a virtual host; of one that exists, what is given here is changed."""
     session.output.inform(f'Adding vhost "{name}" ...')
-    body = {"description": description, "tags": tags, "default_queue_type": default_queue_type}
-    session.api.put("vhosts", name, body=body)
+    session.api.put("vhosts", name, body=given(description, tags, default_queue_type))
+
+
+def given(description: str, tags: str, default_queue_type: str) -> dict[str, str]:
+    """Those that are not empty, by their names in the API."""
+    metadata = {"description": description, "tags": tags, "default_queue_type": default_queue_type}
+    return {key: value for key, value in metadata.items() if value}
+
+
+@click.command(cls=ControlCommand)
+@click.argument("name")
+@click.option("-d", "--description", default="", help="What it is for.")
+@click.option("--tags", default="", metavar="TAG,TAG", help="Its tags.")
+@click.option("--default-queue-type", default="", help="The type of queues declared without one.")
+@pass_session
+def update_vhost_metadata(session: Session, name: str, description: str, tags: str, default_queue_type: str) -> None:
+    """Change what is known about a virtual host."""
+    session.output.inform(f'Updating metadata of vhost "{name}" ...')
+    session.api.get("vhosts", name, missing=no_vhost(name), columns="name")
+    session.api.put("vhosts", name, body=given(description, tags, default_queue_type))
+
+
+@click.command(cls=ControlCommand)
+@click.argument("name")
+@pass_session
+def enable_vhost_deletion_protection(session: Session, name: str) -> None:
+    """Have a virtual host not be deleted until its protection is taken away."""
+    session.output.inform(f'Protecting vhost "{name}" from deletion ...')
+    session.api.post("vhosts", name, "deletion", "protection", missing=no_vhost(name))
+
+
+@click.command(cls=ControlCommand)
+@click.argument("name")
+@pass_session
+def disable_vhost_deletion_protection(session: Session, name: str) -> None:
+    """Let a virtual host be deleted again."""
+    session.output.inform(f'Taking the protection from deletion off vhost "{name}" ...')
+    session.api.delete("vhosts", name, "deletion", "protection", missing=no_vhost(name))
 
 
 @click.command(cls=ControlCommand)
@@ -222,12 +291,17 @@ COMMANDS = (
     add_vhost,
     change_password,
     clear_permissions,
+    clear_topic_permissions,
     close_all_connections,
     close_connection,
     delete_queue,
     delete_user,
     delete_vhost,
+    disable_vhost_deletion_protection,
+    enable_vhost_deletion_protection,
     purge_queue,
     set_permissions,
+    set_topic_permissions,
     set_user_tags,
+    update_vhost_metadata,
 )

@@ -77,9 +77,15 @@ class Api:
         """What is there. `missing` is raised when nothing is."""
         return self.request("GET", path, query, missing=missing).value
 
-    def put(self, *path: str, body: object = None, missing: Failure | None = None) -> Answer:
-        """Make it so."""
-        return self.request("PUT", path, {}, body=body, missing=missing)
+    def put(self, *path: str, body: object = None, missing: Failure | None = None, refusal: int = EX_DATAERR) -> Answer:
+        """Make it so. `refusal` is the exit code of what the broker does not accept."""
+        return self.request("PUT", path, {}, body=body, missing=missing, refusal=refusal)
+
+    def post(
+        self, *path: str, body: object = None, missing: Failure | None = None, refusal: int = EX_DATAERR
+    ) -> Answer:
+        """Do it."""
+        return self.request("POST", path, {}, body=body, missing=missing, refusal=refusal)
 
     def delete(self, *path: str, missing: Failure | None = None, reason: str = "", **query: str) -> Answer:
         """Away with it, for this reason where one is told."""
@@ -94,6 +100,7 @@ class Api:
         body: object = None,
         missing: Failure | None = None,
         reason: str = "",
+        refusal: int = EX_DATAERR,
     ) -> Answer:
         """One request. Raises Failure."""
         target = "/api/" + "/".join(quote(part, safe="", errors="surrogateescape") for part in path)
@@ -116,7 +123,9 @@ class Api:
         finally:
             connection.close()
         if response.status >= 400:
-            raise missing if missing is not None and response.status == 404 else refused(response.status, value)
+            raise (
+                missing if missing is not None and response.status == 404 else refused(response.status, value, refusal)
+            )
         return Answer(value, dict(response.headers))
 
     def unreachable(self, error: Exception) -> str:
@@ -136,7 +145,7 @@ class Api:
         return f"{head}: {error}"
 
 
-def refused(status: int, value: Any) -> Failure:
-    """What the broker has against the request."""
+def refused(status: int, value: Any, code: int) -> Failure:
+    """What the broker has against the request, and the exit code if that is not its own fault."""
     said = value.get("reason") if isinstance(value, dict) else None
-    return Failure(EX_SOFTWARE if status >= 500 else EX_DATAERR, said or f"the broker answered with status {status}")
+    return Failure(EX_SOFTWARE if status >= 500 else code, said or f"the broker answered with status {status}")

@@ -112,10 +112,14 @@ CONSUMERS = Listing(
     words("queue_name channel_pid consumer_tag ack_required prefetch_count active arguments"),
     {"queue_name": "queue.name", "channel_pid": "channel_details.name"},
 )
-VHOSTS = Listing("vhosts", words("name description tags default_queue_type tracing cluster_state"), ("name",))
+VHOSTS = Listing(
+    "vhosts", words("name description tags default_queue_type protected_from_deletion tracing cluster_state"), ("name",)
+)
 USERS = Listing("users", ("user", "tags"), ("user", "tags"), {"user": "name"})
 VHOST_PERMISSIONS = words("user configure write read")
 USER_PERMISSIONS = words("vhost configure write read")
+VHOST_TOPIC_PERMISSIONS = words("user exchange write read")
+USER_TOPIC_PERMISSIONS = words("vhost exchange write read")
 
 
 # ------------------------------------------------------------------------------------------------ commands
@@ -216,6 +220,25 @@ def list_user_permissions(session: Session, user: str) -> None:
     session.output.rows(USER_PERMISSIONS, [[item[name] for name in USER_PERMISSIONS] for item in items])
 
 
+@click.command(cls=ControlCommand)
+@pass_session
+def list_topic_permissions(session: Session) -> None:
+    """Which topics users may use in a virtual host."""
+    session.output.inform(f'Listing topic permissions for vhost "{session.vhost}" ...')
+    items = session.api.get("vhosts", session.vhost, "topic-permissions", missing=no_vhost(session.vhost))
+    session.output.rows(VHOST_TOPIC_PERMISSIONS, [[item[name] for name in VHOST_TOPIC_PERMISSIONS] for item in items])
+
+
+@click.command(cls=ControlCommand)
+@click.argument("user")
+@pass_session
+def list_user_topic_permissions(session: Session, user: str) -> None:
+    """Which topics a user may use, in each virtual host."""
+    session.output.inform(f'Listing topic permissions for user "{user}" ...')
+    items = session.api.get("users", user, "topic-permissions", missing=no_user(user))
+    session.output.rows(USER_TOPIC_PERMISSIONS, [[item[name] for name in USER_TOPIC_PERMISSIONS] for item in items])
+
+
 COMMANDS = (
     list_bindings,
     list_channels,
@@ -224,7 +247,9 @@ COMMANDS = (
     list_exchanges,
     list_permissions,
     list_queues,
+    list_topic_permissions,
     list_user_permissions,
+    list_user_topic_permissions,
     list_users,
     list_vhosts,
 )

@@ -35,8 +35,18 @@ def listeners(settings: Settings) -> Sequence[str]:
     return problems
 
 
+def definitions(settings: Settings) -> Sequence[str]:
+    """A place to import definitions from is no use without saying that it is one, nor the other way round."""
+    backend, path = "definitions.import_backend", "definitions.local.path"
+    if settings.is_set(backend) == settings.is_set(path):
+        return ()
+    given, missing = (backend, path) if settings.is_set(backend) else (path, backend)
+    return (f"{settings.origin(given)}: {given}: is set, but {missing} is not",)
+
+
 CHECKS: tuple[tuple[tuple[str, ...], Callable[[Settings], Sequence[str]]], ...] = (
     (("initial_frame_max", "frame_max"), frame_sizes),
     (("listeners.tcp",), listeners),
+    (("definitions",), definitions),
 )
 """The keys that a check looks at, or their first words, and the check. It is left out when one is wrong already."""

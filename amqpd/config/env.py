@@ -24,6 +24,7 @@ PLAIN = {
     "RABBITMQ_DEFAULT_USER": "default_user",
     "RABBITMQ_DEFAULT_PASS": "default_pass",
     "RABBITMQ_DEFAULT_VHOST": "default_vhost",
+    "RABBITMQ_LOAD_DEFINITIONS": "load_definitions",
     "RABBITMQ_LOG_BASE": "log.dir",
 }
 """Variables that are a key by another name."""

@@ -3,8 +3,8 @@
 `read` raises ValueError with a clause that follows the offending text in a message: `'abc' is not an integer`.
 
 Units of size are those of cuttlefish, which RabbitMQ reads frame_max with: kB, MB and GB are powers of 1024, like kiB,
-MiB and GiB.
-Source: cuttlefish_bytesize, cuttlefish_duration; RabbitMQ's rabbit.schema.
+MiB and GiB. Limits of memory and disk it reads with another function, for which kB, MB and GB are powers of 1000.
+Source: cuttlefish_bytesize, cuttlefish_duration; RabbitMQ's rabbit.schema, rabbit_resource_monitor_misc.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ import re
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 __all__ = [
     "Choice",
     "Duration",
     "Endpoint",
     "Flag",
+    "Fraction",
     "Integer",
     "Kind",
     "Listener",
@@ -39,7 +40,7 @@ class Listener(NamedTuple):
     port: int
 
 
-Value: TypeAlias = int | str | Listener | None
+Value: TypeAlias = int | float | str | Listener | None
 """A flag is the int that bool is. None: no limit, or switched off."""
 
 INFINITY = "infinity"
@@ -54,7 +55,10 @@ class Kind(Protocol):
     def read(self, text: str) -> Value: ...
 
 
-def bounded(number: int, low: int, high: int, zero: bool) -> int:
+N = TypeVar("N", int, float)
+
+
+def bounded(number: N, low: int, high: int, zero: bool) -> N:
     """The number, if it lies within the range, or is the 0 that means no limit. Raises ValueError."""
     if not (low <= number <= high or (zero and number == 0)):
         exception = "0 or " if zero else ""
@@ -82,28 +86,49 @@ class Integer:
         return bounded(int(text), self.low, self.high, zero=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Fraction:
+    """A part of something."""
+
+    low: int
+    high: int
+
+    @property
+    def expects(self) -> str:
+        return f"fraction, {self.low} to {self.high}"
+
+    def read(self, text: str) -> float:
+        if not re.fullmatch(r"[+-]?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", text):
+            raise ValueError("is not a number, such as 0.6")
+        return bounded(float(text), self.low, self.high, zero=False)
+
+
 UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+DECIMAL_UNITS = {"": 1, "k": 1_000, "m": 1_000_000, "g": 1_000_000_000}
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A number of octets. With `zero`, 0 is possible below the range: no limit."""
+    """A number of octets. With `zero`, 0 is possible below the range: no limit. With `decimal`, a MB is 1000 kB."""
 
     low: int
     high: int
     zero: bool = False
+    decimal: bool = False
 
     @property
     def expects(self) -> str:
         exception = "0 for no limit, or " if self.zero else ""
-        return f"size in bytes or with a unit (kB, MB, GB, kiB, MiB, GiB), {exception}{self.low} to {self.high}"
+        units = "kB, MB, GB of 1000s, or kiB, MiB, GiB" if self.decimal else "kB, MB, GB, kiB, MiB, GiB"
+        return f"size in bytes or with a unit ({units}), {exception}{self.low} to {self.high}"
 
     def read(self, text: str) -> int:
-        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *(?:([kmg])(?:i?b)?|b)?", text, re.IGNORECASE)
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?) *(?:([kmg])(i?b)?|b)?", text, re.IGNORECASE)
         if found is None:
             raise ValueError("is not a size, such as 131072, 128kB or 16MiB")
         number = float(found[1]) if "." in found[1] else int(found[1])
-        return bounded(int(number * UNITS[(found[2] or "").lower()]), self.low, self.high, self.zero)
+        units = DECIMAL_UNITS if self.decimal and (found[3] or "").lower() == "b" else UNITS
+        return bounded(int(number * units[(found[2] or "").lower()]), self.low, self.high, self.zero)
 
 
 MILLISECONDS = {"": 1, "ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}

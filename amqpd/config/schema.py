@@ -15,7 +15,7 @@ import re
 import textwrap
 from dataclasses import dataclass
 
-from amqpd.config.kinds import Choice, Duration, Endpoint, Flag, Integer, Kind, LogFile, Regex, Size, Text
+from amqpd.config.kinds import Choice, Duration, Endpoint, Flag, Fraction, Integer, Kind, LogFile, Regex, Size, Text
 
 __all__ = ["CATEGORIES", "KEYS", "LEVELS", "Key", "example", "find", "matches", "split"]
 
@@ -39,6 +39,7 @@ LEVEL = Choice(tuple(LEVELS))
 FORMATTER = Choice(("plaintext", "json"), {"text": "plaintext"})
 OCTETS_4 = (1 << 32) - 1
 BACKLOG_MAX = (1 << 31) - 1
+MEMORY_MAX = (1 << 63) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +61,12 @@ class Key:
 
 NETWORK = "Network"
 FIRST_START = "First start: what an empty database is filled with"
+DEFINITIONS = "Definitions: what is imported at each start"
 LOGIN = "Login"
 LIMITS = "Connections and their limits"
 IDENTITY = "What the broker says of itself"
 QUEUES = "Queues and storage"
+RESOURCES = "Memory and disk: when publishers have to wait"
 LOGGING = "Logging"
 
 KEYS: tuple[Key, ...] = (
@@ -153,6 +156,39 @@ KEYS: tuple[Key, ...] = (
         ".*",
         "What the first user may publish and bind to.",
         FIRST_START,
+    ),
+    Key(
+        "load_definitions",
+        Text("file or directory"),
+        None,
+        "Definitions (users, virtual hosts, queues ...) in RabbitMQ's JSON that are imported at each start, before "
+        "clients can connect: a file, or all *.json of a directory. With it there is no first user but those in there.",
+        DEFINITIONS,
+        aliases=("management.load_definitions",),
+        example="/etc/amqpd/definitions.json",
+    ),
+    Key(
+        "definitions.import_backend",
+        Choice(("local_filesystem",), {"local": "local_filesystem"}),
+        None,
+        "Where definitions come from, beside load_definitions: definitions.local.path.",
+        DEFINITIONS,
+        example="local_filesystem",
+    ),
+    Key(
+        "definitions.local.path",
+        Text("file or directory"),
+        None,
+        "The same as load_definitions, when definitions.import_backend is set.",
+        DEFINITIONS,
+        example="/etc/amqpd/definitions.d",
+    ),
+    Key(
+        "definitions.skip_if_unchanged",
+        Flag(),
+        "false",
+        "Do not import definitions whose files are what they were when they were imported last.",
+        DEFINITIONS,
     ),
     Key(
         "loopback_users.guest",
@@ -312,6 +348,16 @@ KEYS: tuple[Key, ...] = (
         example="amqpd@myhost",
     ),
     Key(
+        "default_queue_type",
+        Choice(("classic", "quorum", "stream")),
+        None,
+        "The type of durable queues that are declared without one, in virtual hosts that have no such setting of their "
+        "own. Without it: classic.",
+        QUEUES,
+        reloadable=True,
+        example="quorum",
+    ),
+    Key(
         "data_dir",
         Text("directory"),
         None,
@@ -326,6 +372,59 @@ KEYS: tuple[Key, ...] = (
         "64MiB",
         "The size at which a file of the message journal is closed and the next one begun.",
         QUEUES,
+    ),
+    Key(
+        "vm_memory_high_watermark.relative",
+        Fraction(0, 1),
+        "0.6",
+        "The part of the memory above which clients that publish are no longer read, until there is less in use. The "
+        "memory is the machine's, or what the control group allows. 0 stops all publishing.",
+        RESOURCES,
+        reloadable=True,
+    ),
+    Key(
+        "vm_memory_high_watermark.absolute",
+        Size(0, MEMORY_MAX, decimal=True),
+        None,
+        "The same in octets. Where both are set this one holds.",
+        RESOURCES,
+        reloadable=True,
+        example="2GB",
+    ),
+    Key(
+        "total_memory_available_override_value",
+        Size(1, MEMORY_MAX, decimal=True),
+        None,
+        "How much memory there is, where what the system says is wrong.",
+        RESOURCES,
+        reloadable=True,
+        example="8GB",
+    ),
+    Key(
+        "memory_monitor_interval",
+        Duration(100, 3_600_000),
+        "1000",
+        "The time between looks at the memory in use.",
+        RESOURCES,
+        reloadable=True,
+    ),
+    Key(
+        "disk_free_limit.absolute",
+        Size(0, MEMORY_MAX, decimal=True),
+        "50MB",
+        "Clients that publish are not read while less than this is free on the disk of the data directory. The less "
+        "there is, the more often it is looked at: every 10 s to every 100 ms.",
+        RESOURCES,
+        reloadable=True,
+    ),
+    Key(
+        "disk_free_limit.relative",
+        Fraction(0, 1000),
+        None,
+        "The same as a multiple of the memory. Where both are set the octets hold.",
+        RESOURCES,
+        reloadable=True,
+        example="1.0",
     ),
     Key("log.console", Flag(), "true", "Log to standard output.", LOGGING, reloadable=True),
     Key(

@@ -75,11 +75,27 @@ class Settings:
         return value
 
     def limit(self, name: str) -> int | None:
-        """The number of a key that can be `infinity`: then None."""
+        """The number of a key that can be `infinity`, or that has no default and is not set: then None."""
+        if not self.is_set(name) and BY_NAME[canonical(name)].default is None:
+            return None
         value = self._setting(name).value
         if value is None or (isinstance(value, int) and not isinstance(value, bool)):
             return value
         raise KeyError(f"{name} is not a number")
+
+    def threshold(self, family: str) -> tuple[int | None, float | None]:
+        """A limit that is set in octets (`FAMILY.absolute`) or as a fraction (`FAMILY.relative`): one of the two.
+
+        What counts more holds, and of two that count the same the octets.
+        """
+        octets, fraction = f"{family}.absolute", f"{family}.relative"
+        given = self.is_set(octets) or BY_NAME[octets].default is not None
+        if given and self.rank(octets) >= self.rank(fraction):
+            return self.integer(octets), None
+        value = self._setting(fraction).value
+        if not isinstance(value, float):
+            raise KeyError(f"{fraction} is not a fraction")
+        return None, value
 
     def flag(self, name: str) -> bool:
         """Whether a key that is true or false is true."""
@@ -145,6 +161,14 @@ class Settings:
     def data_dir(self) -> Path:
         """The directory of everything durable."""
         return Path(self.text("data_dir")).expanduser() if self.is_set("data_dir") else self._home
+
+    @property
+    def definitions(self) -> Path | None:
+        """What is to be imported at a start, if anything."""
+        for name in ("load_definitions", "definitions.local.path"):
+            if self.is_set(name):
+                return Path(self.text(name)).expanduser()
+        return None
 
     def log_dir(self) -> Path:
         """The directory of log files that are named without one."""

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from amqpd.core.exchanges.base import Exchange
     from amqpd.core.queues.queue import Queue
 
+SHORTSTR_MAX = 255
+
 __all__ = [
     "QUEUE_ARGUMENTS",
     "check_exchange",
@@ -126,7 +128,13 @@ def dead_letter_routing_key(field: Field, arguments: Table) -> str | None:
     wrong = text(field, arguments)
     if wrong is None and "x-dead-letter-exchange" not in arguments:
         return "routing_key_but_no_dlx_defined"
-    return wrong
+    # No basic.deliver could carry a longer one.
+    return "routing_key_too_long" if wrong is None and len(octets(field)) > SHORTSTR_MAX else wrong
+
+
+def octets(field: Field) -> bytes:
+    value = field.value
+    return value.encode("utf-8", "surrogateescape") if isinstance(value, str) else value
 
 
 def max_age(field: Field, arguments: Table) -> str | None:

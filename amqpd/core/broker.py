@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Protocol, TypeAlias
 
+from amqpd.core.alarms import Alarms
 from amqpd.core.arguments import queue_type
 from amqpd.core.burial import Burial
 from amqpd.core.exchanges.base import Binding, Exchange, ExchangeType, Factory, factory
@@ -49,8 +50,8 @@ class Connection(Protocol):
     def vhost_name(self) -> str: ...
 
     @property
-    def channel_count(self) -> int:
-        """How many channels it has open."""
+    def channels(self) -> Mapping[int, object]:
+        """The channels that it has open, by number."""
 
     def force_close(self, reason: str) -> None:
         """Send connection.close 320 with this reason."""
@@ -60,6 +61,9 @@ class Connection(Protocol):
 
     def channels_info(self) -> list[dict[str, object]]:
         """The same for each of its channels."""
+
+    def alarms_changed(self) -> None:
+        """The first alarm of the node is on, or the last one is off (see `alarms`)."""
 
 
 class Broker:
@@ -80,6 +84,7 @@ class Broker:
         self.exchange_types = exchange_types or {}
         self.vhosts: dict[str, VHost] = {}
         self.connections: dict[Connection, None] = {}
+        self.alarms = Alarms(self.connections)
         self.replies: dict[str, ReplyTarget] = {}
         self.burial = Burial(self)
         turn.bury = self.burial.run

@@ -47,7 +47,7 @@ from amqpd.wire import properties
 from amqpd.wire.framing import erlang_binary
 from amqpd.wire.tables import Field, Table, long, longstr, subtable
 
-__all__ = ["DeadLetter", "Reason", "cycle_text", "dead_letter", "is_cycle", "keys_of", "redelivered"]
+__all__ = ["DeadLetter", "Reason", "cycle_text", "dead_letter", "is_cycle", "redelivered"]
 
 Reason: TypeAlias = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 
@@ -77,22 +77,20 @@ def dead_letter(message: Message, *, queue: str, reason: Reason, routing_key: st
     `routing_key` is the queue's dead letter routing key, if it has one; `seconds` the wall clock.
     """
     props, origin = props_of(message), message[3]
-    expiration = properties.facts(props).expiration
     headers = headers_of(props)
     keys = keys_in(headers, message)
-    recorded = record(
-        headers,
-        headers[DEATHS].value if origin & CHANNEL == 0 and DEATHS in headers else [],
-        {
-            **({} if expiration is None else {"original-expiration": longstr(str(properties.expiration(expiration)))}),
-            "count": long(1),
-            "reason": longstr(reason),
-            "queue": longstr(queue),
-            "time": Field("T", seconds),
-            "exchange": longstr(exchange_of(message)),
-            "routing-keys": Field("A", [longstr(key) for key in keys]),
-        },
-    )
+    death: Table = {}
+    expiration = properties.facts(props).expiration
+    if expiration is not None:
+        death["original-expiration"] = longstr(str(properties.expiration(expiration)))
+    death["count"] = long(1)
+    death["reason"] = longstr(reason)
+    death["queue"] = longstr(queue)
+    death["time"] = Field("T", seconds)
+    death["exchange"] = longstr(exchange_of(message))
+    death["routing-keys"] = Field("A", [longstr(key) for key in keys])
+    history = headers[DEATHS].value if origin & CHANNEL == 0 and DEATHS in headers else []
+    recorded = record(headers, history, death)
     props = properties.rewrite(props, headers=recorded, expiration=None)
     content, origin = with_props(message, props, 0)
     if routing_key is not None:
@@ -115,11 +113,6 @@ def record(headers: Table, history: list[Field], death: Table) -> Table:
     return headers | {DEATHS: Field("A", [subtable(death), *history])} | last
 
 
-def keys_of(message: Message, routing_key: str | None) -> Sequence[str]:
-    """What to route a message by when it dies in a queue with this dead letter routing key."""
-    return [routing_key] if routing_key is not None else keys_in(headers_of(props_of(message)), message)
-
-
 def keys_in(headers: Table, message: Message) -> list[str]:
     """The keys that the message, whose headers these are, was routed by."""
     key = routing_key_of(message)
@@ -127,8 +120,8 @@ def keys_in(headers: Table, message: Message) -> list[str]:
 
 
 def headers_of(props: bytes) -> Table:
-    """The headers; none where they can't be decoded: nobody looks inside when a message is published, and who can't
-    read them loses nothing when the broker's take their place."""
+    """The headers; none where they can't be decoded. Nobody looked inside when they were published, and no client can
+    read them either: the broker's own take their place."""
     try:
         return properties.headers(props)
     except FrameError:

@@ -14,7 +14,7 @@ than the key keep everything but the targets.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 from amqpd.core import routing
 from amqpd.core.arguments import exchange_resource
@@ -22,14 +22,14 @@ from amqpd.core.exchanges.base import Depends, Exchange, Witness
 from amqpd.core.ports import Access
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import REPLY_TO_PREFIX, ReplyTarget
-from amqpd.errors import AccessRefused, NotFound
+from amqpd.errors import AccessRefused, AmqpError, NotFound
 from amqpd.wire.outgoing import shortstr
 from amqpd.wire.tables import Table
 
 if TYPE_CHECKING:
     from amqpd.core.vhost import VHost
 
-__all__ = ["DEFAULT_EXCHANGE_ALIAS", "Plan", "Plans", "Target", "durable_ids"]
+__all__ = ["DEFAULT_EXCHANGE_ALIAS", "Plan", "Plans", "Target", "durable_ids", "require_topic"]
 
 DEFAULT_EXCHANGE_ALIAS = "amq.default"
 """The name under which permissions see the default exchange."""
@@ -46,6 +46,15 @@ class Guard(Protocol):
 def durable_ids(targets: Sequence[Target]) -> tuple[int, ...]:
     """The catalog ids of the durable queues among the targets."""
     return tuple(target.id for target in targets if target.durable)
+
+
+def require_topic(access: Access, user: str, vhost: str, permission: str, exchange: Exchange, key: str) -> None:
+    """Raises AccessRefused when the exchange is of type topic and the user may not use this key of it."""
+    if exchange.kind == "topic" and not access.allows_topic(user, vhost, permission, exchange.name, key):
+        raise AccessRefused(
+            f"{permission} access to topic '{key}' in exchange '{exchange.name}' in vhost '{vhost}' refused for user "
+            f"'{user}'"
+        )
 
 
 class Plan:
@@ -74,6 +83,16 @@ class Unguarded:
 UNGUARDED = Unguarded()
 
 
+class Entrance(NamedTuple):
+    """An exchange that the user may publish to, as long as its epoch is the same: what every key has in common."""
+
+    exchange: Exchange
+    epoch: int
+    depends: Depends
+    name: bytes
+    """As a short string."""
+
+
 class Plans:
     """The plans of one user in one virtual host."""
 
@@ -83,6 +102,7 @@ class Plans:
         self.access = access
         self.replies = replies
         self.known: dict[bytes, Plan] = {}
+        self.entrances: dict[str, Entrance] = {}
         self.once: set[bytes] = set()
         """Arguments that were seen once: a plan is kept from the second time on, so that names which are used once (the
         queue of one request) push out none and hold nothing."""
@@ -90,6 +110,7 @@ class Plans:
     def forget(self) -> None:
         """Permissions have changed: nothing that was worked out holds."""
         self.known.clear()
+        self.entrances.clear()
 
     def find(self, arguments: bytes, exchange_name: str, key: str) -> Plan:
         """The plan for a publish with these undecoded arguments.
@@ -105,6 +126,13 @@ class Plans:
             self.remember(arguments, plan)
         return plan
 
+    def try_find(self, arguments: bytes, exchange_name: str, key: str) -> Plan | None:
+        """The same, None where that would raise."""
+        try:
+            return self.find(arguments, exchange_name, key)
+        except AmqpError:
+            return None
+
     def remember(self, arguments: bytes, plan: Plan) -> None:
         if arguments not in self.once:
             if len(self.once) >= PLANS_MAX:
@@ -118,34 +146,34 @@ class Plans:
         self.known[arguments] = plan
 
     def make(self, exchange_name: str, key: str) -> Plan:
+        entrance = self.entrances.get(exchange_name)
+        if entrance is None or entrance.exchange.epoch != entrance.epoch:
+            self.check_write(exchange_name or DEFAULT_EXCHANGE_ALIAS)
+            if not exchange_name:
+                return self.make_default(key, b"\x00" + shortstr(key))
+            entrance = self.entrances[exchange_name] = self.enter(exchange_name)
+        exchange, _, depends, name = entrance
+        require_topic(self.access, self.user, self.vhost.name, "write", exchange, key)
+        fields = name + shortstr(key)
+        if depends is not Depends.KEY:
+            return Plan(exchange, key, fields, exchange, None)
+        targets = routing.route(exchange, (key,), {}, self.vhost.exchanges, self.vhost.queues)
+        return Plan(exchange, key, fields, exchange, targets)
+
+    def enter(self, exchange_name: str) -> Entrance:
         vhost = self.vhost
-        seen = exchange_name or DEFAULT_EXCHANGE_ALIAS
-        if not self.access.allows(self.user, vhost.name, "write", seen):
-            resource = exchange_resource(seen, vhost.name)
-            raise AccessRefused(f"write access to {resource} refused for user '{self.user}'")
-        fields = shortstr(exchange_name) + shortstr(key)
-        if not exchange_name:
-            return self.make_default(key, fields)
         exchange = vhost.exchanges.get(exchange_name)
         if exchange is None:
             raise NotFound(f"no {exchange_resource(exchange_name, vhost.name)}")
         if exchange.internal:
             raise AccessRefused(f"cannot publish to internal {exchange_resource(exchange_name, vhost.name)}")
-        self.check_topic(exchange, key)
-        if routing.depends(exchange, vhost.exchanges) is not Depends.KEY:
-            return Plan(exchange, key, fields, exchange, None)
-        targets = routing.route(exchange, (key,), {}, vhost.exchanges, vhost.queues)
-        return Plan(exchange, key, fields, exchange, targets)
+        depends = routing.depends(exchange, vhost.exchanges)
+        return Entrance(exchange, exchange.epoch, depends, shortstr(exchange_name))
 
-    def check_topic(self, exchange: Exchange, key: str) -> None:
-        """Raises AccessRefused when the exchange is of type topic and this topic is not the user's to write."""
-        if exchange.kind != "topic":
-            return
-        if not self.access.allows_topic(self.user, self.vhost.name, "write", exchange.name, key):
-            raise AccessRefused(
-                f"write access to topic '{key}' in exchange '{exchange.name}' in vhost '{self.vhost.name}' refused for "
-                f"user '{self.user}'"
-            )
+    def check_write(self, exchange_name: str) -> None:
+        if not self.access.allows(self.user, self.vhost.name, "write", exchange_name):
+            resource = exchange_resource(exchange_name, self.vhost.name)
+            raise AccessRefused(f"write access to {resource} refused for user '{self.user}'")
 
     def make_default(self, key: str, fields: bytes) -> Plan:
         queue = self.vhost.queues.get(key)
@@ -163,7 +191,7 @@ class Plans:
         """
         if plan.exchange is not None:
             for key in keys[1:]:
-                self.check_topic(plan.exchange, key)
+                require_topic(self.access, self.user, self.vhost.name, "write", plan.exchange, key)
             return routing.route(plan.exchange, keys, headers, self.vhost.exchanges, self.vhost.queues, props)
         targets: dict[Target, None] = {}
         for key in keys:

@@ -89,6 +89,11 @@ def text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def short_text(value: Any) -> bool:
+    """A text that fits a short string."""
+    return isinstance(value, str) and len(value.encode("utf-8", "surrogateescape")) <= 255
+
+
 def anything(value: Any) -> bool:
     return True
 
@@ -116,7 +121,7 @@ KEYS: dict[str, tuple[Check, str]] = {
     "consumer-disconnected-timeout": (integer(0), "consumer disconnected timeout"),
     "consumer-timeout": (integer(0), "consumer timeout"),
     "dead-letter-exchange": (text, "dead letter exchange name"),
-    "dead-letter-routing-key": (text, "dead letter routing key"),
+    "dead-letter-routing-key": (short_text, "dead letter routing key"),
     "dead-letter-strategy": (one_of("at-most-once", "at-least-once"), "dead letter strategy"),
     "delayed-retry-max": (integer(0), "delayed retry max"),
     "delayed-retry-min": (integer(0), "delayed retry min"),
@@ -258,13 +263,13 @@ def read_policy(component: str, name: str, value: object) -> Policy:
         raise refused(f"Unrecognised terms {erlang_proplist(unknown)} in {name}")
     priority, pattern, definition = known.values()
     if isinstance(priority, bool) or not isinstance(priority, int | float):
-        raise refused(f"{name} should be a number, actually was {erlang_term(priority)}")
+        raise refused(f"priority should be a number, actually was {erlang_term(priority)}")
     if not isinstance(pattern, str):
-        raise refused(f"{name} should be a binary but was {erlang_term(pattern)}")
+        raise refused(f"pattern should be a binary but was {erlang_term(pattern)}")
     try:
         compile_pattern(pattern)
     except PreconditionFailed as error:
-        raise refused(f"{name} should be regular expression but is invalid: {error.explanation}") from None
+        raise refused(f"pattern should be regular expression but is invalid: {error.explanation}") from None
     if not isinstance(apply_to, str) or apply_to not in APPLY_TO:
         shown = apply_to if isinstance(apply_to, str) else erlang_term(apply_to)
         raise refused(

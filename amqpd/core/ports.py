@@ -46,6 +46,13 @@ __all__ = [
 class Commit(Protocol):
     """A group of records that becomes durable at once: the batch that is growing, then in flight, then committed."""
 
+    def weigh(self, messages: int, octets: int) -> bool:
+        """A client has put so many messages with so many octets in. True: that is as much as the batch should hold, and
+        the client should put nothing in until `when_room` calls. Nothing is refused to one that does."""
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """`call()` on the loop's thread once another batch grows, and it is the turn of who asked."""
+
     def when_committed(self, call: Callable[[], None]) -> None:
         """`call()` on the loop's thread once the commit is durable. Never called if it never is."""
 

@@ -54,7 +54,8 @@ class Promises:
     """Of a stream: octets of the filter that each chunk has."""
 
 
-PLAIN = Promises()
+PLAIN = Promises(), Promises(delivery_limit=QUORUM_DELIVERY_LIMIT)
+"""What queues promise when nobody says anything: all but quorum queues, and those."""
 
 Read: TypeAlias = Callable[[Any], Any]
 Choose: TypeAlias = Callable[[Any, Any], Any]
@@ -138,17 +139,23 @@ SOURCES: dict[str, Source] = {
 }
 """Field of Promises -> its source."""
 
+BY_ARGUMENT = {source.argument: name for name, source in SOURCES.items()}
+BY_KEY = {source.key: name for name, source in SOURCES.items() if source.key is not None}
+
 
 def work_out(
     kind: str, arguments: Table, policy: Mapping[str, Any] | None = None, operator: Mapping[str, Any] | None = None
 ) -> Promises:
     """The promises of a queue of this type ("classic", "quorum", "stream") with these arguments, under the definitions
     of the policy and the operator policy that apply to it."""
-    if not (arguments or policy or operator) and kind != "quorum":
-        return PLAIN
     definition = merge(policy or {}, operator or {})
+    named = [BY_ARGUMENT[key] for key in arguments if key in BY_ARGUMENT]
+    named += [BY_KEY[key] for key in definition if key in BY_KEY]
+    if not named:
+        return PLAIN[kind == "quorum"]
     values: dict[str, Any] = {}
-    for name, source in SOURCES.items():
+    for name in named:
+        source = SOURCES[name]
         field = arguments.get(source.argument)
         own = source.read(plain(field)) if field is not None else None
         other = source.read(definition.get(source.key)) if source.key is not None else None

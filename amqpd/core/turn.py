@@ -7,7 +7,7 @@ later and once for all of them:
     1 dispatch   queues with messages and consumers that have room; then dead letters, which may wake more queues
     2 journal    if no append is in flight, the batch that has grown goes to the engine
     3 confirm    publishers learn what was accepted or committed
-    4 flush      one write per session that has something to say
+    4 flush      one write per session that has something to say; then a slice of what is to be freed
 
 Whoever writes to the journal arms the turn, so that nothing lies in the growing batch while the loop is idle.
 
@@ -19,13 +19,16 @@ The turn also knows the time, as the rim or the last session that was told it di
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, MutableSequence
+from typing import Any, Protocol
 
 from amqpd.core.ports import Journal
 from amqpd.core.timers import Timers
 
 __all__ = ["Confirming", "Flushing", "Ready", "Resuming", "Turn"]
+
+FREE_SLICE = 20_000
+"""Messages that are freed in one turn."""
 
 DISPATCH_SLICE = 1000
 """Messages that one queue may deliver in one turn."""
@@ -82,6 +85,7 @@ class Turn:
         self.confirming: list[Confirming] = []
         self.flushing: list[Flushing] = []
         self.resuming: list[Resuming] = []
+        self.freeing: list[MutableSequence[Any]] = []
 
     def arm(self) -> None:
         """Have a turn run soon."""
@@ -114,13 +118,26 @@ class Turn:
         self.resuming.append(session)
         self.arm()
 
+    def let_go(self, *collections: MutableSequence[Any]) -> None:
+        """Free what these hold, a slice in each turn: a million messages at a stroke would take a tenth of a second."""
+        self.freeing += [each for each in collections if each]
+        if self.freeing:
+            self.arm()
+
+    def free(self) -> None:
+        rest = self.freeing[-1]
+        for _ in range(min(len(rest), FREE_SLICE)):
+            rest.pop()
+        if not rest:
+            self.freeing.pop()
+
     def run(self) -> None:
         """One turn. Whatever happens in it, another one can come."""
         try:
             self.steps()
         finally:
             self.armed = False
-            if self.ready or self.resuming or self.flushing or self.confirming:
+            if self.ready or self.resuming or self.flushing or self.confirming or self.freeing:
                 self.arm()
 
     def steps(self) -> None:
@@ -144,3 +161,5 @@ class Turn:
         flushing, self.flushing = self.flushing, []
         for outbox in flushing:
             outbox.flush()
+        if self.freeing:
+            self.free()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from amqpd.server.resources import Resources
+
 __all__ = ["Listener", "NodeInfo"]
 
 
@@ -34,5 +36,7 @@ class NodeInfo:
     started_at: float
     """Wall clock, in seconds since the epoch."""
     listeners: Sequence[Listener]
+    resources: Resources
+    """Its memory and disk, and their limits."""
     stop: Callable[[str], None]
     """Ask for an orderly stop, saying why; returns at once."""

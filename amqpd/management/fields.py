@@ -10,7 +10,7 @@ import hashlib
 from urllib.parse import quote_plus
 
 from amqpd.core.exchanges.base import Binding, Exchange
-from amqpd.core.policy import UNTOUCHED, Applied
+from amqpd.core.policy import UNTOUCHED, Applied, Policy
 from amqpd.core.ports import PermissionRow, TopicPermissionRow, UserRow
 from amqpd.core.queues.consumer import Consumer
 from amqpd.core.queues.queue import Queue
@@ -24,7 +24,9 @@ __all__ = [
     "default_binding",
     "default_exchange",
     "exchange",
+    "parameter",
     "permission",
+    "policy",
     "properties_key",
     "queue",
     "topic_permission",
@@ -206,3 +208,16 @@ def permission(row: PermissionRow) -> Item:
 def topic_permission(row: TopicPermissionRow) -> Item:
     """What a user may do with the topics of an exchange."""
     return dict(row._asdict())
+
+
+# ------------------------------------------------------------------------------------------------- parameters
+
+
+def policy(vhost: str, policy: Policy) -> Item:
+    """One policy or operator policy."""
+    return {"vhost": vhost, "name": policy.name, **policy.value()}
+
+
+def parameter(vhost: str, component: str, name: str, value: object) -> Item:
+    """One runtime parameter."""
+    return {"vhost": vhost, "component": component, "name": name, "value": value}

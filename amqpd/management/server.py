@@ -22,7 +22,10 @@ from amqpd.management.about import NodeInfo
 from amqpd.management.administration import Administration
 from amqpd.management.clients import Clients
 from amqpd.management.conventions import Authenticate, authentication, errors
+from amqpd.management.definitions import Definitions
+from amqpd.management.limits import Limits
 from amqpd.management.nodes import Nodes
+from amqpd.management.parameters import Parameters
 from amqpd.management.topology import Topology
 
 __all__ = ["Management", "application"]
@@ -41,6 +44,9 @@ def application(broker: Broker, users: UserStore, node: NodeInfo, authenticate: 
     app.router.add_routes(Topology(broker, node.name).routes())
     app.router.add_routes(Clients(broker, node.name).routes())
     app.router.add_routes(Administration(broker, users, node.name).routes())
+    app.router.add_routes(Parameters(broker).routes())
+    app.router.add_routes(Limits(broker, users).routes())
+    app.router.add_routes(Definitions(broker, users, node).routes())
     return app
 
 

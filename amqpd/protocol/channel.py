@@ -195,13 +195,13 @@ class Channel:
         assert self.parked is not None
         self.parked.append((kind, payload))
         self.parked_octets += len(payload)
-        self.session.parked_octets_changed(len(payload))
+        self.session.throttle.parked(len(payload))
 
     def unpark(self) -> None:
         """Go on with the frames that came while the channel was parked."""
         frames, self.parked = self.parked, None
         self.lane = self.transaction is None and self.content is None
-        self.session.parked_octets_changed(-self.parked_octets)
+        self.session.throttle.parked(-self.parked_octets)
         self.parked_octets = 0
         while frames:
             kind, payload = frames.popleft()
@@ -347,7 +347,7 @@ class Channel:
         self.lane = False
         self.content = None
         if self.parked is not None:
-            self.session.parked_octets_changed(-self.parked_octets)
+            self.session.throttle.parked(-self.parked_octets)
             self.parked = None
             self.parked_octets = 0
         consumers = list(self.consumers.values())

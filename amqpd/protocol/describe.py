@@ -27,7 +27,7 @@ def connection(session: Session) -> dict[str, object]:
         "protocol": "AMQP 0-9-1",
         "auth_mechanism": session.mechanism,
         "ssl": False,
-        "state": session.state.value,
+        "state": session.throttle.state,
         "channels": len(session.channels),
         "channel_max": session.channel_max,
         "frame_max": session.frame_max,

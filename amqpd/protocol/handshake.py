@@ -177,6 +177,7 @@ def open_(session: Session, method: Any) -> None:
     session.running = True
     session.deadline = None
     broker.connections[session] = None
+    session.alarms_changed()
     label = session.connection_label
     log.info(
         "connection %s%s: user '%s' authenticated and granted access to vhost '%s'",

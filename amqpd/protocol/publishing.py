@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from amqpd.core.broker import NOT_REFUSED
 from amqpd.core.message import PERSISTENT, SLICE_MAX, Message
 from amqpd.core.plan import Plan, Target, durable_ids
+from amqpd.core.queues.reply import REPLY_TO
 from amqpd.core.routing import reaches
 from amqpd.errors import FrameError, NoRoute, NotImplemented_, PreconditionFailed
 from amqpd.wire import express as lane
@@ -30,6 +31,8 @@ MANDATORY = 1
 
 BODY_LIMIT = 512 << 20
 
+ASKS_DIRECTLY = outgoing.shortstr(REPLY_TO)
+
 RUN_WORK = 2000
 """Work units (see session.ALLOWANCE) that a run of publishes may cost."""
 
@@ -38,11 +41,17 @@ def express(channel: Channel, data: bytes, start: int, method_end: int) -> int:
     """The lane: take the publish whose method frame lies at `start`, and those behind it that have the same arguments
     and persistence, as far as they lie whole in `data`. Where the next frame starts; 0 declines, and nothing is done.
     """
-    plan = channel.plans.known.get(data[start + 11 : method_end - 1])
-    if plan is None or plan.guard.epoch != plan.epoch or data[method_end - 1] != framing.FRAME_END:
+    if data[method_end - 1] != framing.FRAME_END:
         return 0
+    plans, arguments = channel.plans, data[start + 11 : method_end - 1]
+    plan = plans.known.get(arguments)
+    if plan is None or plan.guard.epoch != plan.epoch:
+        names = lane.names(arguments)
+        plan = plans.try_find(arguments, *names) if names is not None else None
+        if plan is None:
+            return 0
     targets = plan.targets
-    if targets is None or (not targets and data[method_end - 2] & MANDATORY):
+    if targets is None:
         return 0
     work = len(targets) + 1
     messages, position = gather(channel, data, start, data[start:method_end], plan.routing, RUN_WORK // work + 1)
@@ -51,11 +60,16 @@ def express(channel: Channel, data: bytes, start: int, method_end: int) -> int:
     broker = channel.broker
     broker.sequence += 2 * len(messages)
     commit, refused = broker.accept(messages, targets, plan.durable if messages[0][0] & PERSISTENT else ())
+    if not targets and data[method_end - 2] & MANDATORY:
+        for _, routing, content, origin, _ in messages:
+            send_back(channel, routing, content, origin)
     if channel.confirms is not None:
         if refused:
             channel.confirms.partly_accepted([message[0] in refused for message in messages], commit)
         else:
             channel.confirms.accepted(len(messages), commit)
+    if commit is not None and commit.weigh(len(messages), position - start):
+        channel.session.throttle.rest(commit)
     channel.cost = len(messages) * work
     return position
 
@@ -82,7 +96,15 @@ def gather(
             facts = properties.facts(data[header + 19 : header_end - 1])
         except FrameError:
             break
-        if not facts.plain or (messages and facts.persistent is not persistent):
+        if messages and facts.persistent is not persistent:
+            break
+        if not facts.plain:
+            if not messages and channel.reply is not None:
+                asked = request(channel.reply.name, data[header:content_end], header_end - header, facts)
+                if asked is not None:
+                    return [
+                        (sequence + 2 | facts.persistent, routing, asked, number | len(asked) << 16, 0)
+                    ], content_end
             break
         persistent = facts.persistent
         origin = number | max(header_end - header, content_end - header_end) << 16
@@ -107,6 +129,20 @@ def gather(
         if len(messages) >= most or not data.startswith(method, position):
             break
     return messages, position
+
+
+def request(reply: str, content: bytes, header_end: int, facts: properties.Facts) -> bytes | None:
+    """The content with the sender's own name for direct replies, where that is all that has to be done to it."""
+    if facts.reply_to is None or facts.has_headers or facts.expiration is not None or facts.user_id is not None:
+        return None
+    if len(content) > SLICE_MAX - 255:
+        return None
+    at = content.find(ASKS_DIRECTLY, 0, header_end)
+    if content.find(ASKS_DIRECTLY, at + 1, header_end) >= 0:
+        return None
+    name = outgoing.shortstr(reply)
+    size = header_end - 8 + len(name) - len(ASKS_DIRECTLY)
+    return b"".join((content[:3], size.to_bytes(4, "big"), content[7:at], name, content[at + len(ASKS_DIRECTLY) :]))
 
 
 def publish(channel: Channel, content: Content) -> None:
@@ -196,12 +232,21 @@ def deliver(
     if targets:
         commit, refused = channel.broker.enqueue(targets, durable, persistent, routing, content, origin, ttl)
     if mandatory and not reaches(targets):
-        outbox = channel.session.outbox
-        outbox.send(outgoing.returned(channel.number, NoRoute.code, NoRoute.constant, routing))
-        outbox.send_content(content, origin, channel.number, channel.session.frame_max)
+        send_back(channel, routing, content, origin)
     if channel.confirms is not None:
         if refused:
             channel.confirms.refused()
         else:
             channel.confirms.accepted(1, commit)
+    if commit is not None:
+        octets = len(content) if isinstance(content, bytes) else sum(map(len, content))
+        if commit.weigh(1, octets):
+            channel.session.throttle.rest(commit)
     return not refused
+
+
+def send_back(channel: Channel, routing: bytes, content: outgoing.Content, origin: int) -> None:
+    """Return what found no queue."""
+    outbox = channel.session.outbox
+    outbox.send(outgoing.returned(channel.number, NoRoute.code, NoRoute.constant, routing))
+    outbox.send_content(content, origin, channel.number, channel.session.frame_max)

@@ -30,6 +30,7 @@ from amqpd.protocol.outbox import Outbox, Transport
 from amqpd.protocol.peer import Peer
 from amqpd.protocol.settings import SessionSettings
 from amqpd.protocol.states import ChannelState, State, check_connection
+from amqpd.protocol.throttle import Throttle
 from amqpd.wire import express, framing, methods
 from amqpd.wire.methods import commands
 from amqpd.wire.tables import Table
@@ -41,14 +42,8 @@ log = logging.getLogger("amqpd.connection")
 ALLOWANCE = 2000
 """Work units that one `receive` may spend before the others have their turn: one per frame or enqueue."""
 
-READ_MAX = 1 << 20
-"""Octets that may wait for the session's turn before the socket is not read."""
-
 GENERAL_COST = 2
 """Work units of a frame on the general road."""
-
-PARKED_MAX = 1 << 20
-"""Octets of frames kept for parked channels before the socket is not read."""
 
 CLOSE_TIMEOUT = 30_000
 """Milliseconds to wait for connection.close-ok."""
@@ -103,8 +98,8 @@ class Session:
         self.need = 8
         self.deferred = False
         self.deaf = False
-        self.parked_octets = 0
-        self.reading = True
+        self.take: Callable[[bytes, int], None] = self.read_frames
+        self.throttle = Throttle(self)
         # Writing
         self.outbox = Outbox(transport, broker.turn, self.flushed, self.feed_consumers)
         # Counted
@@ -124,8 +119,7 @@ class Session:
             self.parts.append(data)
             self.have += len(data)
             if self.deferred or self.have < self.need:
-                if self.have > READ_MAX:
-                    self.control_reading()
+                self.throttle.control()
                 return
             data = self.take_parts()
         self.read(data)
@@ -134,7 +128,7 @@ class Session:
         """The next turn after the allowance was spent: read on."""
         self.deferred = False
         data = self.take_parts()
-        self.control_reading()
+        self.throttle.control()
         if not self.deaf:
             self.read(data)
 
@@ -155,7 +149,7 @@ class Session:
                 position = 8
                 handshake.protocol_header(self, data[:8])
             if not self.deaf:
-                self.read_frames(data, position)
+                self.take(data, position)
         except AmqpError as error:
             # Not the answer to a method: the framing is broken, nothing that follows can be trusted.
             self.failed(error, None, None)
@@ -266,20 +260,17 @@ class Session:
             self.failed(error, None, method)
 
     def open_channel(self, number: int, kind: int, payload: bytes) -> None:
-        if kind != framing.METHOD or payload[:4] != CHANNEL_OPEN:
-            raised = ChannelErrorHard("expected 'channel.open'", methods.ids_of(payload) if kind == 1 else (0, 0))
-            self.failed(raised, None, None)
-            return
-        if self.channel_max and len(self.channels) >= self.channel_max:
-            text = (
-                f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max "
-                f"({self.channel_max})"
-            )
-            self.failed(NotAllowed(text, (20, 10)), None, None)
-            return
         try:
+            if kind != framing.METHOD or payload[:4] != CHANNEL_OPEN:
+                raise ChannelErrorHard("expected 'channel.open'", methods.ids_of(payload) if kind == 1 else (0, 0))
+            if self.channel_max and len(self.channels) >= self.channel_max:
+                raise NotAllowed(
+                    f"number of channels opened ({len(self.channels)}) has reached the negotiated channel_max "
+                    f"({self.channel_max})",
+                    (20, 10),
+                )
             operations.check_channel_limit(self.broker, self.user)
-        except NotAllowed as error:
+        except AmqpError as error:
             self.failed(error, None, None)
             return
         self.channels[number] = Channel(self, number)
@@ -317,7 +308,7 @@ class Session:
         if self.state is State.CLOSED:
             self.transport.close()
         elif self.outbox.write_paused:
-            self.control_reading()
+            self.throttle.control()
 
     def feed_consumers(self) -> None:
         """Consumers that found the outbox full can be served again."""
@@ -331,28 +322,8 @@ class Session:
     def resume_writing(self) -> None:
         """The client has caught up."""
         self.outbox.write_paused = False
-        self.control_reading()
+        self.throttle.control()
         self.outbox.feed()
-
-    def control_reading(self) -> None:
-        """Read the socket, or let the client wait: while it does not read its replies, its channels are parked with
-        more than they should keep, or its frames wait for their turn."""
-        wanted = (
-            self.parked_octets <= PARKED_MAX
-            and not (self.deferred and self.have > READ_MAX)
-            and not self.outbox.overflowing
-        )
-        if wanted is not self.reading:
-            self.reading = wanted
-            if wanted:
-                self.transport.resume_reading()
-            else:
-                self.transport.pause_reading()
-
-    def parked_octets_changed(self, by: int) -> None:
-        """Frames of parked channels are kept, or no longer."""
-        self.parked_octets += by
-        self.control_reading()
 
     # --------------------------------------------------------------------------------------------- time
 
@@ -367,6 +338,8 @@ class Session:
                 self.transport.abort()
             return
         if self.running:
+            # Who is not read is not heard; that does not make it dead.
+            self.heartbeat.heard |= self.throttle.stopped
             if self.heartbeat.dead(now):
                 self.lost(f"missed heartbeats from client, timeout: {self.heartbeat.interval}s")
                 self.transport.abort()
@@ -460,10 +433,15 @@ class Session:
         for channel in list(self.channels.values()):
             channel.close()
         self.channels.clear()
+        self.throttle.release()
         operations.close_connection(self.broker, self.vhost, self)
         self.broker.connections.pop(self, None)
 
     # ----------------------------------------------------------------------------------------- for others
+
+    def alarms_changed(self) -> None:
+        """The first alarm of the node is on, or the last one is off."""
+        self.throttle.alarms_changed()
 
     def capable(self, capability: str) -> bool:
         """Did the client say that it understands this?"""
@@ -472,10 +450,6 @@ class Session:
     @property
     def vhost_name(self) -> str:
         return self.vhost.name if self.vhost is not None else ""
-
-    @property
-    def channel_count(self) -> int:
-        return len(self.channels)
 
     @property
     def identity(self) -> str:

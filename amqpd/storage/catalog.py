@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Thread
@@ -99,10 +99,7 @@ def put(row: Row) -> list[Statement]:
         return [upsert("exchanges", ("vhost", "name"), ("kind", "auto_delete", "internal", "arguments"), row)]
     if isinstance(row, QueueRow):
         values = (row.vhost, row.name, row.id, row.auto_delete, row.arguments)
-        return [
-            upsert("queues", ("vhost", "name"), ("id", "auto_delete", "arguments"), values),
-            ("UPDATE counters SET value = max(value, ?) WHERE name = 'next_queue_id'", (row.id + 1,)),
-        ]
+        return [upsert("queues", ("vhost", "name"), ("id", "auto_delete", "arguments"), values)]
     return [upsert("bindings", BINDING_KEY, (), binding_values(row))]
 
 
@@ -117,13 +114,20 @@ def binding_values(row: BindingRow) -> tuple[object, ...]:
 
 def upsert(table: str, key: tuple[str, ...], rest: tuple[str, ...], values: tuple[object, ...]) -> Statement:
     """An insert that becomes an update of the same row when the key is there."""
+    return upsert_text(table, key, rest), values
+
+
+@cache
+def upsert_text(table: str, key: tuple[str, ...], rest: tuple[str, ...]) -> str:
     columns = key + rest
     action = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in rest) if rest else "NOTHING"
     return (
         f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-        f" ON CONFLICT ({', '.join(key)}) DO {action}",
-        values,
+        f" ON CONFLICT ({', '.join(key)}) DO {action}"
     )
+
+
+RAISE_NEXT_QUEUE_ID = "UPDATE counters SET value = max(value, ?) WHERE name = 'next_queue_id'"
 
 
 def drop(row: Row) -> list[Statement]:
@@ -289,6 +293,9 @@ class SQLiteCatalog:
             for to_be, row in changes:
                 for statement, values in put(row) if to_be else drop(row):
                     execute(statement, values).close()
+            queues = [row.id for to_be, row in changes if to_be and isinstance(row, QueueRow)]
+            if queues:
+                execute(RAISE_NEXT_QUEUE_ID, (max(queues) + 1,)).close()
         except Exception as error:
             execute("ROLLBACK TO one").close()
             execute("RELEASE one").close()

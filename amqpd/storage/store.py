@@ -26,7 +26,7 @@ from amqpd.storage.local.committer import Committer, Deliver
 from amqpd.storage.local.engine import SEGMENT_OCTETS, LocalEngine
 from amqpd.storage.local.recovery import Torn
 
-__all__ = ["Opened", "Store", "open_store"]
+__all__ = ["Opened", "Store", "collector_off", "open_store"]
 
 
 class Store:
@@ -96,7 +96,7 @@ def open_store(
 
 @contextmanager
 def collector_off() -> Iterator[None]:
-    """Nothing of what recovery makes is garbage: collections would only walk over it again and again."""
+    """While the model is built nothing of it is garbage: collections would only walk over it again and again."""
     was_on = gc.isenabled()
     gc.disable()
     try:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from struct import Struct
 
-__all__ = ["ACK", "ACK_FRAME", "PUBLISH", "acks", "alike", "content", "unpack_ack"]
+__all__ = ["ACK", "ACK_FRAME", "PUBLISH", "acks", "alike", "content", "names", "unpack_ack"]
 
 PUBLISH = b"\x00\x3c\x00\x28"
 ACK = b"\x00\x3c\x00\x50"
@@ -29,6 +29,18 @@ unpack_acks = Struct(">11sQBB").iter_unpack
 
 unpack_header = Struct(">BHIHHQ").unpack_from
 unpack_body = Struct(">BHI").unpack_from
+
+
+def names(arguments: bytes) -> tuple[str, str] | None:
+    """Exchange and routing key of a publish with these arguments; None declines."""
+    try:
+        key_start = arguments[2] + 4
+        key_end = key_start + arguments[key_start - 1]
+        if key_end + 1 != len(arguments) or arguments[key_end] > 1:
+            return None
+        return arguments[3 : key_start - 1].decode(), arguments[key_start:key_end].decode()
+    except (IndexError, UnicodeDecodeError):
+        return None
 
 
 def content(data: bytes, start: int, number: int, limit: int) -> tuple[int, int, int] | None:

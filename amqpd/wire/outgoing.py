@@ -91,8 +91,12 @@ def nack(number: int, tag: int) -> bytes:
 
 def content_for(content: Content, number: int, frame_max: int) -> list[bytes]:
     """The content's frames for another channel number or a smaller frame_max (0: no limit)."""
-    frames = [content] if isinstance(content, bytes) else content
     limit = frame_max - 8 if frame_max else 0xFFFFFFFF
+    if isinstance(content, bytes):
+        renumbered = with_number(content, number, limit)
+        if renumbered is not None:
+            return [renumbered]
+    frames = [content] if isinstance(content, bytes) else content
     pieces: list[bytes] = []
     for chunk in frames:
         start = 0
@@ -105,3 +109,15 @@ def content_for(content: Content, number: int, frame_max: int) -> list[bytes]:
             pieces += (pack_head(kind, number, end - begin), chunk[begin : end + 1])
             start = end + 1
     return pieces
+
+
+def with_number(content: bytes, number: int, limit: int) -> bytes | None:
+    """The content for another channel number, if it is a header frame and a body frame that fits, or a header only."""
+    channel = number.to_bytes(2, "big")
+    header_end = int.from_bytes(content[3:7], "big") + 8
+    if header_end == len(content):
+        return b"".join((b"\x02", channel, content[3:]))
+    size = int.from_bytes(content[header_end + 3 : header_end + 7], "big")
+    if header_end + size + 8 != len(content) or size > limit:
+        return None
+    return b"".join((b"\x02", channel, content[3:header_end], b"\x03", channel, content[header_end + 3 :]))

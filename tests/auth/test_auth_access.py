@@ -10,6 +10,7 @@ from amqpd.auth import access as access_module
 from amqpd.auth.access import InternalAccess
 from amqpd.auth.users import UserStore
 from amqpd.core.ports import Access, PermissionRow, Snapshot, UserRow
+from amqpd.errors import PreconditionFailed
 
 
 @pytest.fixture
@@ -91,3 +92,38 @@ def test_a_stored_pattern_that_no_longer_compiles_allows_nothing(make_store: Cal
     access = InternalAccess(make_store(Snapshot([], [user], [row], [], [], [], 1)))
     assert not access.allows("bob", "/", "configure", "(")
     assert access.allows("bob", "/", "write", "x")
+
+
+# --------------------------------------------------------------------------------------------------- topics
+
+
+def test_without_a_topic_permission_all_topics_are_allowed(users: UserStore, access: InternalAccess) -> None:
+    assert access.allows_topic("alice", "/", "write", "amq.topic", "any.thing")
+
+
+def test_topics_by_pattern_and_placeholders(
+    users: UserStore, access: InternalAccess, done: Callable[..., None]
+) -> None:
+    users.add_user("al.ice", "secret", [], done)
+    users.set_topic_permissions("al.ice", "/", "amq.topic", "^{username}\\.{vhost}$", "", done)
+    assert access.allows_topic("al.ice", "/", "write", "amq.topic", "al.ice./")
+    assert not access.allows_topic("al.ice", "/", "write", "amq.topic", "alxice./"), "a name is no pattern"
+    assert not access.allows_topic("al.ice", "/", "read", "amq.topic", "a")
+    assert access.allows_topic("al.ice", "/", "read", "other", "a")
+    users.clear_topic_permissions("al.ice", "/", None, done)
+    assert access.allows_topic("al.ice", "/", "read", "amq.topic", "a")
+
+
+def test_limits_of_a_user(users: UserStore, access: InternalAccess, done: Callable[..., None]) -> None:
+    users.add_user("bob", "secret", [], done)
+    users.set_limits("bob", {"max-channels": 5}, done)
+    users.set_limits("bob", {"max-connections": -1}, done)
+    assert (access.limit("bob", "max-channels"), access.limit("bob", "max-connections")) == (5, None)
+    users.put_user("bob", ["monitoring"], done, password="other")
+    assert access.limit("bob", "max-channels") == 5, "a new password changes no limits"
+    with pytest.raises(PreconditionFailed, match='max-channels should be a number, actually was <<"1">>'):
+        users.set_limits("bob", {"max-channels": "1"}, done)
+    with pytest.raises(PreconditionFailed, match="Unrecognised terms"):
+        users.set_limits("bob", {"max-queues": 1}, done)
+    users.clear_limits("bob", "all", done)
+    assert access.limit("bob", "max-channels") is None and access.limit("nobody", "max-channels") is None

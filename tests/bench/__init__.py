@@ -1,1 +1,1 @@
-"""Raw-socket load: messages per second and broker CPU per message."""
+"""The benchmark: raw-socket load against amqpd and other brokers, and programs that look at amqpd alone."""

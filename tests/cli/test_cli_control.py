@@ -52,15 +52,27 @@ def test_status(broker: Controlled, ctl: Ctl) -> None:
     assert known["Listeners"][0]["port"] == 5672
 
 
+def test_status_says_what_is_short(broker: Controlled, ctl: Ctl) -> None:
+    assert "\nAlarms\n\n(none)\n\n" in ctl("status").output
+    ctl("set_vm_memory_high_watermark absolute 1MB")
+    known = json.loads(ctl("status --formatter json").stdout)
+    assert list(known["Alarms"]) == ["memory"]
+    assert known["Resources"]["Memory high watermark (bytes)"] == 1_000_000
+    assert known["Resources"]["Low free disk space watermark (bytes)"] == 50_000_000
+    output = ctl("status").output
+    assert f"\nAlarms\n\nmemory: {known['Alarms']['memory'].split(' ')[0].split('.')[0]}" in output
+    assert " MB used, limit 1.0 MB\n" in output
+
+
 NODE = """
-import os, signal, sys, time
+import sys, threading, time
 from pathlib import Path
-from tests.support.control import Controlled, Ctl
+from tests.support.control import Controlled
+stopped = threading.Event()
 with Controlled(Path(sys.argv[1])) as node:
-    node.node.stop = lambda why: os.kill(os.getpid(), signal.SIGTERM)
-    signal.signal(signal.SIGTERM, lambda *_: None)
+    node.node.stop = lambda why: stopped.set()
     print("ready", flush=True)
-    signal.pause()
+    stopped.wait()
     time.sleep(0.2)
 """
 

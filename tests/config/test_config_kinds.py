@@ -4,11 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from amqpd.config.kinds import Choice, Duration, Endpoint, Flag, Integer, Kind, Listener, LogFile, Regex, Size, Text
+from amqpd.config.kinds import (
+    Choice,
+    Duration,
+    Endpoint,
+    Flag,
+    Fraction,
+    Integer,
+    Kind,
+    Listener,
+    LogFile,
+    Regex,
+    Size,
+    Text,
+)
 
 NUMBER = Integer(0, 100)
 LIMIT = Integer(1, 100, infinity=True)
 SIZE = Size(10, 1 << 31, zero=True)
+LIMITED = Size(0, 1 << 50, decimal=True)
 TIME = Duration(1, 86_400_000)
 
 
@@ -29,6 +43,14 @@ TIME = Duration(1, 86_400_000)
         (SIZE, "16MiB", 16 << 20),
         (SIZE, "1.5gb", 3 << 29),
         (SIZE, "512b", 512),
+        (LIMITED, "50MB", 50_000_000),
+        (LIMITED, "2 gb", 2_000_000_000),
+        (LIMITED, "50MiB", 50 << 20),
+        (LIMITED, "50M", 50 << 20),
+        (LIMITED, "0", 0),
+        (Fraction(0, 1), "0.6", 0.6),
+        (Fraction(0, 1), "1", 1.0),
+        (Fraction(0, 1), "1.0e-9", 1e-9),
         (TIME, "10000", 10_000),
         (TIME, "10s", 10_000),
         (TIME, "5m", 300_000),
@@ -70,6 +92,11 @@ def test_what_is_read(kind: Kind, text: str, value: object) -> None:
         (LIMIT, "lots", "is not an integer or infinity"),
         (LIMIT, "0", "is out of range: 1 to 100 is possible"),
         (SIZE, "12 parsecs", "is not a size, such as 131072, 128kB or 16MiB"),
+        (LIMITED, "2XB", "is not a size, such as 131072, 128kB or 16MiB"),
+        (Fraction(0, 1), "1.1", "is out of range: 0 to 1 is possible"),
+        (Fraction(0, 1), "-0.1", "is out of range: 0 to 1 is possible"),
+        (Fraction(0, 1), "60%", "is not a number, such as 0.6"),
+        (Fraction(0, 1), "nan", "is not a number, such as 0.6"),
         (SIZE, "9", "is out of range: 0 or 10 to 2147483648 is possible"),
         (Size(10, 20), "0", "is out of range: 10 to 20 is possible"),
         (TIME, "1 fortnight", "is not a duration, such as 10000, 10s or 5m"),

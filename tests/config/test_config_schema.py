@@ -87,8 +87,7 @@ def test_a_dot_can_belong_to_a_word() -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "vm_memory_high_watermark.relative",
-        "disk_free_limit.absolute",
+        "vm_memory_calculation_strategy",
         "consumer_timeout",
         "listeners.ssl.default",
         "ssl_options.cacertfile",
@@ -101,7 +100,6 @@ def test_a_dot_can_belong_to_a_word() -> None:
         "cluster_partition_handling",
         "deprecated_features.permit.transient_nonexcl_queues",
         "deprecated_features.permit.global_qos",
-        "load_definitions",
         "log.file.rotation.date",
         "log.console.formatter.json.field_map",
         "log.exchange.level",

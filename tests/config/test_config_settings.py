@@ -51,6 +51,10 @@ def test_the_defaults() -> None:
     assert settings.integer("journal.segment_size") == 64 << 20
     assert settings.limit("max_connections") is None
     assert settings.limit("consumer_max_per_channel") is None
+    assert settings.limit("total_memory_available_override_value") is None
+    assert settings.threshold("vm_memory_high_watermark") == (None, 0.6)
+    assert settings.threshold("disk_free_limit") == (50_000_000, None)
+    assert settings.integer("memory_monitor_interval") == 1000
     assert settings.flag("log.console") and settings.log_file() is None
     assert settings.text("cluster_name") == ""
     assert settings.text("product.name") == "RabbitMQ" and settings.text("product.version") == "4.2.0"
@@ -256,10 +260,7 @@ deprecated_features.permit.global_qos = true
 IGNORED = (
     "management.tcp.port",
     "management_agent.disable_metrics_collector",
-    "vm_memory_high_watermark.relative",
-    "disk_free_limit.absolute",
     "consumer_timeout",
-    "load_definitions",
     "cluster_formation.peer_discovery_backend",
     "cluster_formation.k8s.host",
     "cluster_partition_handling",
@@ -324,6 +325,33 @@ def test_asking_for_another_type(method: str, name: str) -> None:
         getattr(load(None, {}, {}), method)(name)
 
 
+@pytest.mark.parametrize(
+    ("text", "memory", "disk"),
+    [
+        ("vm_memory_high_watermark.absolute = 2GB\ndisk_free_limit.relative = 1.5", (2_000_000_000, None), (None, 1.5)),
+        ("vm_memory_high_watermark.relative = 0.4\ndisk_free_limit.absolute = 1GiB", (None, 0.4), (1 << 30, None)),
+        (
+            "vm_memory_high_watermark.relative = 0.4\nvm_memory_high_watermark.absolute = 1024\n"
+            "disk_free_limit.relative = 1\ndisk_free_limit.absolute = 1024",
+            (1024, None),
+            (1024, None),
+        ),
+    ],
+)
+def test_limits_in_octets_or_as_fractions(
+    file: Path, text: str, memory: tuple[int | None, float | None], disk: tuple[int | None, float | None]
+) -> None:
+    settings = given(file, text)
+    assert settings.threshold("vm_memory_high_watermark") == memory
+    assert settings.threshold("disk_free_limit") == disk
+
+
+def test_a_fraction_from_a_source_that_counts_more(file: Path) -> None:
+    environ = {"AMQPD_VM_MEMORY_HIGH_WATERMARK__RELATIVE": "0.5"}
+    settings = given(file, "vm_memory_high_watermark.absolute = 2GB", environ)
+    assert settings.threshold("vm_memory_high_watermark") == (None, 0.5)
+
+
 @pytest.mark.parametrize("method", ["integer", "flag", "text"])
 def test_asking_for_what_is_no_key(method: str) -> None:
     with pytest.raises(KeyError):
@@ -358,3 +386,38 @@ def test_what_a_reload_changes(file: Path) -> None:
 
 def test_saying_the_default_changes_nothing(file: Path) -> None:
     assert given(file, "").changes(given(file, "heartbeat = 60\nlisteners.tcp.default = 5672")) == ((), ())
+
+
+# ------------------------------------------------------------------------------------------------- definitions
+
+
+@pytest.mark.parametrize(
+    ("lines", "path"),
+    [
+        ("", None),
+        ("load_definitions = /a.json", "/a.json"),
+        ("management.load_definitions = /b.json", "/b.json"),
+        ("definitions.import_backend = local\ndefinitions.local.path = /c", "/c"),
+    ],
+)
+def test_where_definitions_come_from(tmp_path: Path, lines: str, path: str | None) -> None:
+    file = tmp_path / "amqpd.conf"
+    file.write_text(lines)
+    assert load(str(file), {}, {}).definitions == (Path(path) if path is not None else None)
+    if path is None:
+        found = load(str(file), {}, {"RABBITMQ_LOAD_DEFINITIONS": "/d.json"}).definitions
+        assert found == Path("/d.json")
+
+
+@pytest.mark.parametrize(
+    ("line", "missing"),
+    [
+        ("definitions.import_backend = local_filesystem", "definitions.local.path"),
+        ("definitions.local.path = /c", "definitions.import_backend"),
+    ],
+)
+def test_half_a_place_for_definitions_is_refused(tmp_path: Path, line: str, missing: str) -> None:
+    file = tmp_path / "amqpd.conf"
+    file.write_text(line)
+    with pytest.raises(ConfigError, match=rf":1: .* is set, but {missing} is not"):
+        load(str(file), {}, {})

@@ -1,5 +1,5 @@
-"""The broker against a naive model of it, over random histories with restarts and time that passes; after each step, the
-fold of the log against the durable part of the live broker.
+"""The broker against a naive model of it, over random histories with restarts and time that passes; after each step,
+the fold of the log against the durable part of the live broker.
 
 One of the queues, `brief`, makes promises: its messages live for a second, it holds three, and what it gives up goes to
 the queue `graves`. Any message may have an expiration of its own.
@@ -131,7 +131,7 @@ class BrokerMachine(RuleBasedStateMachine):
                 self.queues["graves"].ready.append(letter)
         self.dead.clear()
 
-    @rule(milliseconds=st.sampled_from([1, 299, 300, 700, 999, 1000, 5000]))
+    @rule(milliseconds=st.sampled_from([1, 1, 299, 300, 700, 1000]))
     def wait(self, milliseconds: int) -> None:
         self.world.wait(milliseconds)
         self.bury()
@@ -166,7 +166,7 @@ class BrokerMachine(RuleBasedStateMachine):
     # ------------------------------------------------------------------------------------------ messages
 
     @rule(
-        exchange=st.sampled_from(["", *EXCHANGES]),
+        exchange=st.sampled_from(["", "", "", *EXCHANGES]),
         key=KEYS,
         name=QUEUES,
         persistent=st.booleans(),

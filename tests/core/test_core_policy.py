@@ -56,8 +56,8 @@ def test_a_value_becomes_a_policy_and_back() -> None:
             "apply-to 'x' unrecognised; should be one of: 'queues', 'classic_queues',  'quorum_queues', 'streams', "
             "'exchanges', or 'all'",
         ),
-        (POLICY, value(priority="1"), 'p should be a number, actually was <<"1">>'),
-        (POLICY, value(pattern=1), "p should be a binary but was 1"),
+        (POLICY, value(priority="1"), 'priority should be a number, actually was <<"1">>'),
+        (POLICY, value(pattern=1), "pattern should be a binary but was 1"),
         (POLICY, value(more=1), 'Unrecognised terms [{<<"more">>,1}] in p'),
         (POLICY, {"pattern": "", "priority": 0}, 'Key "definition" not found in p'),
         (POLICY, [], "p not a list []"),
@@ -75,7 +75,7 @@ def test_what_is_no_policy_is_refused_in_rabbitmqs_words(component: str, wrong: 
 
 
 def test_a_pattern_that_is_no_regular_expression_is_refused() -> None:
-    with pytest.raises(PreconditionFailed, match=r"p should be regular expression but is invalid"):
+    with pytest.raises(PreconditionFailed, match=r"pattern should be regular expression but is invalid"):
         read_policy(POLICY, "p", value(pattern="("))
 
 

@@ -76,9 +76,58 @@ def test_the_overview(broker: Controlled) -> None:
 def test_the_node(broker: Controlled) -> None:
     (item,) = broker.get("nodes")
     assert (item["name"], item["running"], item["os_pid"]) == ("amqpd@test", True, str(os.getpid()))
-    assert item["disk_free"] > 0
+    assert 0 < item["mem_used"] < item["mem_limit"]
+    assert item["disk_free"] > item["disk_free_limit"] == 50_000_000
+    assert (item["mem_alarm"], item["disk_free_alarm"], item["alarms"]) == (False, False, {})
     assert broker.get("nodes/amqpd@test")["name"] == "amqpd@test"
     assert broker.request("GET", "nodes/other").status == 404
+
+
+def test_alarms(broker: Controlled) -> None:
+    for check in ("alarms", "local-alarms"):
+        assert broker.get(f"health/checks/{check}") == {"status": "ok"}
+    assert broker.put("node/memory-high-watermark", absolute=1000).status == 204
+    assert broker.put("node/disk-free-limit", relative=1000).status == 204
+    (item,) = broker.get("nodes")
+    assert (item["mem_alarm"], item["mem_limit"], item["disk_free_alarm"]) == (True, 1000, True)
+    assert item["alarms"]["memory"].endswith(" MB used, limit 0.0 MB")
+    for check, where in (("alarms", "in the cluster"), ("local-alarms", "on the node")):
+        response = broker.request("GET", f"health/checks/{check}")
+        assert response.status == 503
+        assert response.body == {
+            "status": "failed",
+            "reason": f"There are alarms in effect {where}",
+            "alarms": [
+                {"node": "amqpd@test", "resource": "memory"},
+                {"node": "amqpd@test", "resource": "disk space"},
+            ],
+        }
+    broker.put("node/memory-high-watermark", relative=0.9)
+    broker.put("node/disk-free-limit", absolute=0)
+    assert broker.get("health/checks/alarms") == {"status": "ok"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"absolute": 1, "relative": 0.5},
+        {"absolute": "1GB"},
+        {"absolute": -1},
+        {"absolute": True},
+        {"absolute": 1.5},
+        {"relative": 1.1},
+        {"relative": -0.1},
+        {"relative": "0.4"},
+        {"relative": float("nan")},
+        {"relative": False},
+    ],
+)
+def test_a_limit_that_is_none(broker: Controlled, body: dict[str, object]) -> None:
+    before = broker.node.resources.limits
+    response = broker.request("PUT", "node/memory-high-watermark", body)
+    assert (response.status, response.body["error"]) == (400, "bad_request")
+    assert broker.node.resources.limits == before
 
 
 def test_who_asks_through_the_socket_is_administrator(broker: Controlled) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -209,3 +210,63 @@ def test_check_config_prints_values_and_origins(tmp_path: Path) -> None:
     assert any(re.fullmatch(r"frame_max = \S+ +# default", line) for line in lines)
     assert "hidden" not in run.stdout
     assert not (tmp_path / "data").exists()
+
+
+LISTEN = "listeners.tcp.default = 127.0.0.1:0\n"
+EXPORTED = Path(__file__).parents[1] / "definitions" / "rabbitmq-3.10.json"
+
+
+def test_definitions_are_loaded_before_clients_connect(tmp_path: Path) -> None:
+    config = f"{LISTEN}load_definitions = {EXPORTED}\ndefinitions.skip_if_unchanged = true\n"
+    with running(tmp_path, config) as process:
+        process.wait_for("definitions imported: 3 users, 2 vhosts")
+        connection = connect(
+            process.port(), virtual_host="shop", credentials=pika.PlainCredentials("orders-app", "orders secret")
+        )
+        channel = connection.channel()
+        channel.queue_declare("orders.quorum", durable=True, passive=True)
+        connection.close()
+        process.popen.send_signal(signal.SIGTERM)
+        assert process.end() == 0
+    with running(tmp_path, config) as process:
+        process.wait_for("are those that were loaded last")
+        process.port()
+
+
+def test_with_definitions_there_is_no_first_user(tmp_path: Path) -> None:
+    definitions = tmp_path / "definitions.d"
+    definitions.mkdir()
+    document = {"vhosts": [{"name": "/"}], "users": [{"name": "alice", "password": "secret"}]}
+    document["permissions"] = [{"user": "alice", "vhost": "/", "configure": ".*", "write": ".*", "read": ".*"}]
+    (definitions / "all.json").write_text(json.dumps(document))
+    config = (
+        f"{LISTEN}definitions.import_backend = local_filesystem\ndefinitions.local.path = {definitions}\n"
+        "default_queue_type = quorum\n"
+    )
+    with running(tmp_path, config) as process:
+        port = process.port()
+        with pytest.raises(pika.exceptions.ProbableAuthenticationError):
+            connect(port)
+        connection = connect(port, credentials=pika.PlainCredentials("alice", "secret"))
+        connection.channel().queue_declare("q", durable=True, arguments={"x-queue-type": "quorum"})
+        connection.channel().queue_declare("q", durable=True)
+        connection.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"queues": [{"name": "q", "vhost": "none"}]}', "queues[0] (name 'q', vhost 'none'): Please create virtual"),
+        ("{", "the definitions are not JSON"),
+        (None, "No such file or directory"),
+    ],
+)
+def test_bad_definitions_keep_it_from_starting(tmp_path: Path, text: str | None, said: str) -> None:
+    file = tmp_path / "definitions.json"
+    if text is not None:
+        file.write_text(text)
+    with running(tmp_path, f"{LISTEN}load_definitions = {file}\n") as process:
+        assert process.end() == 65
+        [line] = [line for line in process.lines if "amqpd cannot start" in line]
+        assert f"{file}: " in line and said in line
+        assert not any("Traceback" in line for line in process.lines)

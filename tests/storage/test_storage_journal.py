@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from amqpd.core.ports import DROP_PURGED, Recovered
 from amqpd.storage.errors import StorageError
 from amqpd.storage.journal.fold import Fold, recovered
 from amqpd.storage.journal.format import MORE, Moved, records
-from amqpd.storage.journal.journal import Journal
+from amqpd.storage.journal.journal import GROWTH_MAX, LET_IN, Journal
 from amqpd.storage.memory import MemoryEngine
 
 QUEUES = (1, 2, 3)
@@ -414,3 +416,46 @@ def test_places_can_be_read_again(queues: int) -> None:
     answers: list[object] = []
     engine.read([tail], answers.append)
     assert answers == [[batch for batch in engine.replay() if batch.number == tail.batch]]
+
+
+# ------------------------------------------------------------------------------------------------- weight
+
+
+def test_a_batch_that_weighs_enough_says_so() -> None:
+    journal = open_journal(MemoryEngine(at_once=False))
+    commit = journal.enqueue([message(1)], TO_ONE)
+    assert not commit.weigh(1, GROWTH_MAX // 2)
+    assert commit.weigh(1, GROWTH_MAX // 2)
+    journal.hand_over()
+    assert not journal.enqueue([message(3)], TO_ONE).weigh(1, 0)
+
+
+def test_who_waits_is_let_in_when_another_batch_grows() -> None:
+    engine = MemoryEngine(at_once=False)
+    journal = open_journal(engine)
+    journal.enqueue([message(1)], TO_ONE)
+    journal.hand_over()
+    calls: list[int] = []
+    commit = journal.enqueue([message(3)], TO_ONE)
+    for number in range(2 * LET_IN + 1):
+        commit.when_room(partial(calls.append, number))
+    journal.hand_over()
+    assert calls == []
+    engine.commit()
+    assert calls == list(range(LET_IN))
+    journal.enqueue([message(5)], TO_ONE)
+    engine.commit()
+    assert calls == list(range(2 * LET_IN))
+
+
+def test_those_who_wait_are_all_let_in_when_nothing_grows() -> None:
+    engine = MemoryEngine(at_once=False)
+    journal = open_journal(engine)
+    calls: list[int] = []
+    commit = journal.enqueue([message(1)], TO_ONE)
+    for number in range(3 * LET_IN):
+        commit.when_room(partial(calls.append, number))
+    journal.hand_over()
+    assert len(calls) == LET_IN
+    engine.commit()
+    assert len(calls) == 3 * LET_IN

@@ -35,6 +35,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def private_directory(root: Path) -> Path:
+    """A directory for a broker's files below another root of the file system."""
+    return Path(tempfile.mkdtemp(prefix="broker-", dir=root / "tmp"))
+
+
 def leave_on_sigterm() -> None:
     """Make SIGTERM leave the interpreter in good order, so that brokers are ended: for programs, not for pytest."""
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
@@ -90,6 +95,11 @@ class BrokerProcess:
         if self._process is None:
             raise BrokerError("the broker was never started")
         return self._process.pid
+
+    @property
+    def pids(self) -> list[int]:
+        """The processes that must end with the broker."""
+        return [self.pid]
 
     @property
     def running(self) -> bool:

@@ -18,6 +18,7 @@ from click.testing import Result
 from amqpd.auth.users import UserStore
 from amqpd.management.about import Listener, NodeInfo
 from amqpd.management.server import Management
+from amqpd.server.resources import Resources
 from tests.support.world import Client, World
 
 __all__ = ["Controlled", "Ctl", "Response"]
@@ -63,6 +64,7 @@ class Controlled:
             data_dir=data_dir,
             started_at=time.time(),
             listeners=[Listener("amqp", "127.0.0.1", 5672)],
+            resources=Resources("amqpd@test", data_dir, broker.alarms),
             stop=self.stops.append,
         )
         self.management = Management(broker, self.users, self.node)

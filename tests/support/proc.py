@@ -71,6 +71,27 @@ def rss_bytes(pid: int) -> int:
     return total
 
 
+def peak_rss_bytes(pid: int) -> int:
+    """The most memory that each process of the tree had resident since its start or since `forget_peak_rss`."""
+    total = 0
+    for member in tree(pid):
+        try:
+            status = Path(f"/proc/{member}/status").read_text()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
+    return total
+
+
+def forget_peak_rss(pid: int) -> None:
+    """Let the peak begin again at what is resident now (proc(5), clear_refs). Without the right to, it does not."""
+    for member in tree(pid):
+        try:
+            Path(f"/proc/{member}/clear_refs").write_text("5")
+        except OSError:
+            continue
+
+
 def fd_count(pid: int) -> int:
     """Open file descriptors of the tree."""
     total = 0

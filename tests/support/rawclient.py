@@ -206,6 +206,12 @@ class RawClient:
         buffer = self._buffer
         return bool(self._kept) or (len(buffer) >= 7 and len(buffer) >= int.from_bytes(buffer[3:7], "big") + 8)
 
+    def take_buffered(self) -> bytes:
+        """What has been read and not been looked at, for whoever reads the socket from now on."""
+        rest = bytes(self._buffer)
+        self._buffer.clear()
+        return rest
+
     def read_frame(self, timeout: float | None = None) -> Frame:
         """The next frame, whatever it is."""
         return self._read_frame(time.monotonic() + (self.timeout if timeout is None else timeout))

@@ -14,14 +14,16 @@ Source: RabbitMQ's rabbit_channel (handle_method, binding_action), rabbit_amqque
 from __future__ import annotations
 
 from amqpd.core.operations.bindings import bind, unbind
-from amqpd.core.operations.common import Actor, Done
+from amqpd.core.operations.common import RESERVED_PREFIX, Actor, Done
 from amqpd.core.operations.exchanges import declare_exchange, delete_exchange, passive_exchange
 from amqpd.core.operations.limits import check_channel_limit, check_connection_limits
 from amqpd.core.operations.parameters import (
+    DEFINITIONS_HASH,
     clear_global_parameter,
     clear_parameter,
     clear_policy,
     clear_vhost_limits,
+    list_global_parameters,
     set_global_parameter,
     set_parameter,
     set_policy,
@@ -40,6 +42,8 @@ from amqpd.core.operations.queues import (
 from amqpd.core.operations.vhosts import delete_vhost, find_vhost, put_vhost
 
 __all__ = [
+    "DEFINITIONS_HASH",
+    "RESERVED_PREFIX",
     "Actor",
     "DeclaredQueue",
     "Done",
@@ -59,6 +63,7 @@ __all__ = [
     "delete_vhost",
     "find_queue",
     "find_vhost",
+    "list_global_parameters",
     "passive_exchange",
     "passive_queue",
     "purge_queue",

@@ -8,7 +8,7 @@ from typing import TypeAlias, TypeVar
 from amqpd.core.arguments import queue_resource
 from amqpd.core.broker import Broker
 from amqpd.core.exchanges.base import Exchange
-from amqpd.core.plan import DEFAULT_EXCHANGE_ALIAS
+from amqpd.core.plan import DEFAULT_EXCHANGE_ALIAS, require_topic
 from amqpd.core.ports import Access, Change
 from amqpd.core.queues.queue import Queue
 from amqpd.core.vhost import VHost
@@ -60,11 +60,7 @@ class Actor:
 
     def require_topic(self, vhost: str, permission: str, exchange: Exchange, key: str) -> None:
         """Raises AccessRefused unless the user may use this routing key of an exchange, which matters for topics."""
-        if exchange.kind == "topic" and not self.access.allows_topic(self.user, vhost, permission, exchange.name, key):
-            raise AccessRefused(
-                f"{permission} access to topic '{key}' in exchange '{exchange.name}' in vhost '{vhost}' refused for "
-                f"user '{self.user}'"
-            )
+        require_topic(self.access, self.user, vhost, permission, exchange, key)
 
     def check_lock(self, queue: Queue) -> None:
         """Raises ResourceLocked for an exclusive queue of another connection."""

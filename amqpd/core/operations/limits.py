@@ -37,7 +37,7 @@ def check_channel_limit(broker: Broker, user: str) -> None:
     limit = broker.access.limit(user, "max-channels")
     if limit is None:
         return
-    if limit <= sum(connection.channel_count for connection in broker.connections if connection.user == user):
+    if limit <= sum(len(connection.channels) for connection in broker.connections if connection.user == user):
         raise NotAllowed(
             f"number of channels opened for user '{user}' has reached the maximum allowed user limit of {limit}"
         )

@@ -23,25 +23,33 @@ from amqpd.core.vhost import VHost
 from amqpd.errors import AmqpError, NotFound, PreconditionFailed
 
 __all__ = [
+    "DEFINITIONS_HASH",
     "clear_global_parameter",
     "clear_parameter",
     "clear_policy",
     "clear_vhost_limits",
+    "list_global_parameters",
     "set_global_parameter",
     "set_parameter",
     "set_policy",
     "set_vhost_limits",
 ]
 
-SLICE = 1000
+SLICE = 250
 """Queues and exchanges to which policies are applied in one go."""
+
+DEFINITIONS_HASH = "imported_definition_hash_value"
+"""The global parameter that nobody is shown: the hash of the definitions that were loaded at a start."""
 
 
 # ------------------------------------------------------------------------------------------------------ writing
 
 
 def put(broker: Broker, vhost: VHost, component: str, name: str, value: object, done: Done[None]) -> None:
-    """Write a parameter that has been checked; whether it is a policy decides what comes after."""
+    """Write a parameter that has been checked; one that is as it was changes nothing."""
+    if name in vhost.parameters.get(component, ()) and vhost.parameters[component][name] == value:
+        done(None)
+        return
     row = ParameterRow(vhost.name, component, name, json.dumps(value, separators=(",", ":")))
     write(broker, vhost, Change(True, row), done, lambda: vhost.put_parameter(component, name, value))
 
@@ -159,11 +167,13 @@ def set_vhost_limits(broker: Broker, vhost: VHost, limits: dict[str, object], do
 
 
 def clear_vhost_limits(broker: Broker, vhost: VHost, done: Done[None]) -> None:
-    """No limits any more, if there were any."""
-    if VHOST_LIMITS in vhost.parameters:
-        drop(broker, vhost, VHOST_LIMITS, LIMITS, done)
-    else:
-        done(None)
+    """No limits any more. Raises NotFound when there are none."""
+    drop(broker, vhost, VHOST_LIMITS, LIMITS, done)
+
+
+def list_global_parameters(broker: Broker) -> dict[str, object]:
+    """The global parameters that are for others to see."""
+    return {name: value for name, value in broker.global_parameters.items() if name != DEFINITIONS_HASH}
 
 
 def set_global_parameter(broker: Broker, name: str, value: object, done: Done[None]) -> None:

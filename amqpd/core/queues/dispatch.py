@@ -20,6 +20,8 @@ __all__ = ["Rota"]
 class Rota:
     """The consumers of one queue, in the order they are served."""
 
+    __slots__ = ("active", "members", "priorities", "rings", "single")
+
     def __init__(self, single: bool = False) -> None:
         self.single = single
         self.active: Consumer | None = None

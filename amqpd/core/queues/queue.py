@@ -46,6 +46,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Queue"]
 
+NO_ARGUMENTS: Table = {}
+"""Shared by all queues without arguments: most."""
+
 DISPATCH_OCTETS = 1 << 20
 """Octets that one queue may deliver in one slice."""
 
@@ -115,7 +118,7 @@ class Queue:
         self.durable = durable
         self.auto_delete = auto_delete
         self.owner = owner
-        self.arguments = arguments
+        self.arguments = arguments or NO_ARGUMENTS
         self.applied: Applied = UNTOUCHED
         self.promises = work_out(kind, arguments)
         self.turn = turn
@@ -141,7 +144,7 @@ class Queue:
         self.used = turn.now
         """When somebody last showed an interest in the queue."""
         keeping.watch_use(self)
-        self.cancelled: list[Consumer] = []
+        self.cancelled: Sequence[Consumer] = ()
         self.unacked = 0
         self.scheduled = False
         self.had_consumer = False
@@ -450,10 +453,15 @@ class Queue:
             if ids:
                 self.journal.drop(self.id, ids, DROP_PURGED)
                 self.turn.arm()
-        self.returned.clear()
-        self.window.clear()
-        keeping.start_weighing(self)
+        self.empty()
         return count
+
+    def empty(self) -> None:
+        """Let go of all that is ready; the turn frees it bit by bit."""
+        self.turn.let_go(self.returned, *self.window.rows_of_messages())
+        self.returned = []
+        self.window = window_for(self.promises)
+        keeping.start_weighing(self)
 
     def check_deletable(self, if_unused: bool, if_empty: bool) -> None:
         """Raises PreconditionFailed if a condition of queue.delete does not hold."""
@@ -475,8 +483,7 @@ class Queue:
         self.epoch += 1
         self.cancelled = list(self.rota.members)
         self.rota = Rota()
-        self.returned.clear()
-        self.window.clear()
+        self.empty()
         return count
 
     def farewell(self) -> None:
@@ -485,7 +492,7 @@ class Queue:
         for consumer in self.cancelled:
             consumer.channel.consumer_cancelled(consumer)
         # A plan may remember the queue for a while yet; it must not hold a connection with it.
-        self.cancelled.clear()
+        self.cancelled = ()
         self.owner = None
         if self.journal is not None:
             self.journal.forget_queue(self.id)

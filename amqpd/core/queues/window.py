@@ -24,13 +24,21 @@ ID_BITS = 64
 class Window(deque[Message]):
     """Messages in order of arrival."""
 
+    __slots__ = ()
+
     def order(self, message: Message) -> int:
         """The order key: its id."""
         return message[0]
 
+    def rows_of_messages(self) -> list[deque[Message]]:
+        """What the messages lie in."""
+        return [self]
+
 
 class PriorityWindow(Window):
     """Messages by priority, 0 to `highest`."""
+
+    __slots__ = ("highest", "rows", "size")
 
     def __init__(self, highest: int) -> None:
         super().__init__()
@@ -45,6 +53,9 @@ class PriorityWindow(Window):
     def order(self, message: Message) -> int:
         """The order key: higher priorities before lower ones, then the id."""
         return self.highest - self.priority(message) << ID_BITS | message[0]
+
+    def rows_of_messages(self) -> list[deque[Message]]:
+        return list(self.rows.values())
 
     def append(self, message: Message) -> None:
         priority = self.priority(message)

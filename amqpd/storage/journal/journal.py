@@ -8,6 +8,11 @@ Nothing waits for a timer: while the disk is busy the next batch grows, and goes
 group commit. All of a batch becomes durable at once or not at all (when it is larger than the engine likes, it becomes
 several that form a group), so whatever is written without a hand-over between is atomic.
 
+What a client puts in is weighed. One that finds the growing batch heavy enough is asked to wait until the batch has
+been handed over; those who wait are let in a few at a time, so that they do not all come back at once with what has
+gathered. Else the batches of fast publishers and a slow disk would grow as far as the disk is behind, and all commits
+would be as late. Settlements never wait: they make room.
+
 Consecutive messages with the same routing, origin, priority and queues share a run. A message that is enqueued and
 settled by all its queues while its batch grows is not written at all.
 
@@ -41,7 +46,17 @@ from amqpd.storage.journal.format import (
 )
 from amqpd.storage.journal.live import EXTENT_OCTETS, Live
 
-__all__ = ["Found", "Growth", "Journal"]
+__all__ = ["GROWTH_MAX", "Found", "Growth", "Journal"]
+
+GROWTH_MAX = 2 << 20
+"""What a batch should weigh at most. Measured with messages of 1 KB and a disk of 100 MB/s: 1, 2, 4, 8 MB give 65, 73,
+76, 82 thousand per second, and who publishes one message beside them has its confirm after 28, 45, 80, 153 ms."""
+
+MESSAGE_OCTETS = 256
+"""What a message weighs beside its octets, for the objects that stand for it."""
+
+LET_IN = 8
+"""How many of those who wait are let in at once: as many as fill a batch with one read each, of up to 256 KB."""
 
 
 class Run:
@@ -64,9 +79,11 @@ NO_RUN = Run([(0, b"", b"", 0, 0)], (), -1)
 class Growth:
     """What becomes durable at once: the Commit of all that is written while it grows."""
 
-    __slots__ = ("committed", "drops", "forgotten", "returns", "runs", "settled", "waiters")
+    __slots__ = ("committed", "drops", "forgotten", "queueing", "returns", "runs", "settled", "waiters", "weight")
 
-    def __init__(self) -> None:
+    def __init__(self, queueing: deque[Callable[[], None]]) -> None:
+        self.queueing = queueing
+        self.weight = 0
         self.runs: list[Run] = []
         self.settled: defaultdict[int, list[int]] = defaultdict(list)
         self.drops: list[tuple[int, int, list[int]]] = []
@@ -74,6 +91,15 @@ class Growth:
         self.forgotten: list[int] = []
         self.waiters: list[Callable[[], None]] = []
         self.committed = False
+
+    def weigh(self, messages: int, octets: int) -> bool:
+        """So much has been put in; True when that is enough."""
+        self.weight += octets + messages * MESSAGE_OCTETS
+        return self.weight > GROWTH_MAX
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """`call()` once another batch grows, after those who have asked before."""
+        self.queueing.append(call)
 
     def when_committed(self, call: Callable[[], None]) -> None:
         """`call()` once all this is durable."""
@@ -185,7 +211,9 @@ class Journal:
         self.clock = clock
         self.on_failure = on_failure
         self.live = Live(extent_octets)
-        self.growing = Growth()
+        self.queueing: deque[Callable[[], None]] = deque()
+        """Those who wait for room, the first to come first."""
+        self.growing = Growth(self.queueing)
         self.run = NO_RUN
         """The run that goes on, if the next message is like its last one."""
         self.flying: Growth | None = None
@@ -276,13 +304,23 @@ class Journal:
     def hand_over(self) -> None:
         """If nothing is in flight, let what has grown go."""
         growing = self.growing
-        if self.flying is not None or self.failure is not None or not growing.anything:
+        if self.flying is not None or self.failure is not None:
             return
-        self.growing = Growth()
+        if not growing.anything:
+            # Those who were let in had nothing to say, and no commit will come that lets in the next.
+            self.let_in(len(self.queueing))
+            return
+        self.growing = Growth(self.queueing)
         self.run = NO_RUN
         self.flying = growing
         self.parts.extend(self.encode(growing))
         self.fly_on()
+        self.let_in(LET_IN)
+
+    def let_in(self, most: int) -> None:
+        """There is room for so many of those who wait."""
+        for _ in range(min(most, len(self.queueing))):
+            self.queueing.popleft()()
 
     def encode(self, growth: Growth) -> list[Batch]:
         """The batches that make the growth durable: none, when nothing has to be written."""

@@ -128,9 +128,9 @@ class Session:
         """The next turn after the allowance was spent: read on."""
         self.deferred = False
         data = self.take_parts()
-        self.throttle.control()
         if not self.deaf:
             self.read(data)
+        self.throttle.control()
 
     def take_parts(self) -> bytes:
         data = b"".join(self.parts)
@@ -224,6 +224,7 @@ class Session:
         self.have += len(rest)
         self.deferred = True
         self.broker.turn.read_on(self)
+        self.throttle.control()
 
     def frame(self, kind: int, number: int, payload: bytes) -> None:
         """One complete frame."""

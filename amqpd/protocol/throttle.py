@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Throttle"]
 
-READ_MAX = 1 << 20
+READ_MAX = 1 << 16
 """Octets that may wait for the session's turn before the socket is not read."""
 
 PARKED_MAX = 1 << 20

@@ -66,6 +66,10 @@ class AmqpProtocol(asyncio.Protocol):
         transport.set_write_buffer_limits(high=WRITE_HIGH)
         self.options.apply(transport.get_extra_info("socket"))
         peer, sock = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        if peer is None or sock is None:
+            # Reset by the client before it was accepted: there is nobody to talk to.
+            transport.abort()
+            return
         self.session = self.factory(self, Peer(peer[0], peer[1], sock[0], sock[1]))
         self.living.add(self)
 
@@ -76,8 +80,9 @@ class AmqpProtocol(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.living.discard(self)
-        self.session.lost(None)
+        if self in self.living:
+            self.living.remove(self)
+            self.session.lost(None)
 
     def pause_writing(self) -> None:
         self.session.pause_writing()

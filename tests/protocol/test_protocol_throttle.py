@@ -158,6 +158,23 @@ def test_more_than_the_allowance_before_the_publish(world: World, client: Client
     assert bodies(world) == [b"last"]
 
 
+@pytest.mark.parametrize("piece", [100_000, 1_000_000])
+def test_more_than_a_turn_may_take_is_not_read_meanwhile(world: World, client: Client, piece: int) -> None:
+    """A flood that comes in pieces: the socket rests between the turns, and the order holds."""
+    count = 5 * ALLOWANCE
+    flood = b"".join(client.publish_bytes(1, "", "q", b"%d" % number) for number in range(count))
+    rested = 0
+    for at in range(0, len(flood), piece):
+        client.session.receive(flood[at : at + piece], world.now)
+        if not client.reading:
+            rested += 1
+            world.run()
+            assert client.reading
+    world.run()
+    assert rested
+    assert bodies(world) == [b"%d" % number for number in range(count)]
+
+
 def test_a_body_that_was_under_way_waits(world: World, client: Client) -> None:
     data = client.publish_bytes(1, "", "q", b"body")
     client.send(data[:-12])

@@ -1,4 +1,4 @@
-"""The law of the hot modules (see [tool.amqpd] in pyproject.toml): what each message costs stays plain to see in them."""
+"""The law of the hot modules (see [tool.amqpd] in pyproject.toml): what a message costs stays plain to see in them."""
 
 from __future__ import annotations
 

@@ -258,7 +258,7 @@ def test_a_killed_workers_task_is_given_to_the_next(broker: Broker, unique: str,
         worker.start()
         with application(broker, unique) as app:
             result = app.tasks["hold"].delay(str(started), str(release))
-            wait_for(started.exists, "the task to be started", timeout=DEADLINE)
+            wait_for(lambda: started.exists() and started.read_text(), "the task to be started", timeout=DEADLINE)
             worker.kill()
             release.touch()
             worker.start()

@@ -6,7 +6,8 @@ compared with the suite's two tables (see `suites.py`): `left_out` is never run,
 Everything else must pass. Nothing fetched is kept in the repository or installed in the environment: packages that
 only a suite needs go to a folder that only its process sees.
 
-The cache is `AMQPD_INTEROP_CACHE`, or a folder below the user's cache directory.
+The cache is `AMQPD_INTEROP_CACHE`, or a folder below the user's cache directory. Suites run at once and some fetch the
+same, so each thing in it is fetched under a lock.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 import kombu
+from filelock import FileLock
 
 from interop.harness import Broker
 
@@ -176,10 +178,11 @@ def unpack_package(suite: Suite, directory: Path) -> Path:
     store.mkdir(parents=True, exist_ok=True)
     stem = f"{suite.package.replace('-', '_')}-{suite.version}"
     archive = store / f"{stem}.tar.gz"
-    if not archive.exists():
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
-        pinned = [f"{suite.package}=={suite.version}"]
-        fetch([*pip, "--no-deps", "--no-binary", suite.package, "--dest", str(store), *pinned])
+    with FileLock(f"{archive}.lock"):
+        if not archive.exists():
+            pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
+            pinned = [f"{suite.package}=={suite.version}"]
+            fetch([*pip, "--no-deps", "--no-binary", suite.package, "--dest", str(store), *pinned])
     with tarfile.open(archive) as packed:
         packed.extractall(directory, filter="data")
     return directory / stem
@@ -201,11 +204,14 @@ def installed(requirements: tuple[str, ...]) -> Path | None:
         return None
     tag = re.sub(r"[^A-Za-z0-9.]+", "_", "-".join(requirements))[:150]
     target = CACHE / "needs" / f"{sys.implementation.cache_tag}-{tag}"
-    if not target.exists():
-        partial = target.with_suffix(f".{os.getpid()}")
-        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
-        fetch([*pip, "--target", str(partial), *requirements])
-        partial.rename(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{target}.lock"):
+        if not target.exists():
+            partial = target.with_name(f"{target.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--no-deps"]
+            fetch([*pip, "--target", str(partial), *requirements])
+            partial.rename(target)
     return target
 
 

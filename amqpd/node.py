@@ -36,6 +36,8 @@ from amqpd.core.exchanges.missing import Missing
 from amqpd.core.ports import VHostRow
 from amqpd.core.turn import Turn
 from amqpd.errors import AmqpError
+from amqpd.management.about import Listener, NodeInfo
+from amqpd.management.control import ControlSocket
 from amqpd.plugins import loader
 from amqpd.plugins.loader import Plugins
 from amqpd.protocol.settings import SessionSettings
@@ -128,7 +130,7 @@ class Node:
         self.session_settings = SessionSettings()
         self.alarm: asyncio.TimerHandle | None = None
         self.alarm_time = 0
-        self.management: Management | None = None
+        self.control = ControlSocket(settings.data_dir / "control.sock", self.serve_control)
         self.plugins: Plugins
         self.store: Store
         self.broker: Broker
@@ -158,7 +160,7 @@ class Node:
         )
         self.server = AmqpServer(self.broker, authenticator, self.session_settings, options)
         await self.server.listen(settings.listeners, settings.integer("tcp_listen_options.backlog"))
-        await self.open_control()
+        self.control.open()
         self.watch_signals()
         if hasattr(gc, "freeze"):
             # What has been loaded by now lives as long as the process: the collector need not look at it again.
@@ -285,11 +287,9 @@ class Node:
         if isinstance(result, AmqpError):
             raise result
 
-    async def open_control(self) -> None:
-        """The control socket. Imported here: clients can connect while its libraries load."""
-        from amqpd.management.about import Listener, NodeInfo
-        from amqpd.management.server import Management
-
+    async def serve_control(self, control: socket.socket) -> Management:
+        """Answer on the control socket."""
+        server = await asyncio.to_thread(import_module, "amqpd.management.server")
         settings = self.settings
         info = NodeInfo(
             name=self.name,
@@ -303,8 +303,9 @@ class Node:
             resources=self.resources,
             stop=self.stop,
         )
-        self.management = Management(self.broker, self.users, info)
-        await self.management.start(settings.data_dir / "control.sock")
+        management: Management = server.Management(self.broker, self.users, info)
+        await management.start(control)
+        return management
 
     # ----------------------------------------------------------------------------------------- while it runs
 
@@ -352,8 +353,7 @@ class Node:
 
     async def close(self) -> None:
         """Everything in the reverse order of the start."""
-        if self.management is not None:
-            await self.management.stop()
+        await self.control.close()
         self.resources.stop()
         await self.server.close("broker forced connection closure with reason 'shutdown'", CLOSE_GRACE)
         self.run_turn()

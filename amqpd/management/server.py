@@ -1,16 +1,12 @@
-"""The control surface's server: one application of routes, served on a unix socket in the data directory.
+"""The control surface's server: one application of routes, served on the control socket.
 
-Whoever can open the socket is administrator: its mode, 0600, is the whole of its authentication. `application` builds
+Whoever can open that socket is administrator: its mode, 0600, is the whole of its authentication. `application` builds
 the same routes for any other way of finding out who asks.
 """
 
 from __future__ import annotations
 
-import os
 import socket
-import stat
-from contextlib import suppress
-from pathlib import Path
 
 from aiohttp import web
 
@@ -61,36 +57,12 @@ class Management:
 
         app = application(broker, users, node, authenticate)
         self.runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=STOP_GRACE)
-        self.path: Path | None = None
 
-    async def start(self, path: Path) -> None:
-        """Serve on this socket. The data directory is ours alone, so a socket that lies there is left from a crash.
-
-        Raises OSError when it cannot be made.
-        """
+    async def start(self, control: socket.socket) -> None:
+        """Serve on this socket, which is bound."""
         await self.runner.setup()
-        await web.SockSite(self.runner, bound_socket(path)).start()
-        self.path = path
+        await web.SockSite(self.runner, control).start()
 
     async def stop(self) -> None:
         """Serve no more, once the requests under way are answered."""
         await self.runner.cleanup()
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
-
-
-def bound_socket(path: Path) -> socket.socket:
-    """A socket at this path that only its owner can open, from its first moment on."""
-    with suppress(FileNotFoundError):
-        if stat.S_ISSOCK(path.lstat().st_mode):
-            path.unlink()
-    control = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
-    try:
-        control.bind(str(path))
-    except OSError as error:
-        control.close()
-        raise OSError(error.errno, f"the control socket cannot be made: {error}", str(path)) from error
-    finally:
-        os.umask(before)
-    return control

@@ -15,7 +15,7 @@ import pytest
 
 from amqpd.core.ports import Change, Committed
 from amqpd.management import fields
-from amqpd.management.server import bound_socket
+from amqpd.management.control import bound_socket
 from tests.support.control import Controlled
 
 # ------------------------------------------------------------------------------------------------- the socket

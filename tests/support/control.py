@@ -17,6 +17,7 @@ from click.testing import Result
 
 from amqpd.auth.users import UserStore
 from amqpd.management.about import Listener, NodeInfo
+from amqpd.management.control import ControlSocket
 from amqpd.management.server import Management
 from amqpd.server.resources import Resources
 from tests.support.world import Client, World
@@ -67,20 +68,25 @@ class Controlled:
             resources=Resources("amqpd@test", data_dir, broker.alarms),
             stop=self.stops.append,
         )
-        self.management = Management(broker, self.users, self.node)
+        self.control = ControlSocket(self.path, self.serve)
 
     def __enter__(self) -> Self:
         self.thread.start()
-        asyncio.run_coroutine_threadsafe(self.management.start(self.path), self.loop).result()
+        self.do(self.control.open)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self.management.stop(), self.loop).result()
+        asyncio.run_coroutine_threadsafe(self.control.close(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join()
         self.loop.close()
+
+    async def serve(self, control: socket.socket) -> Management:
+        management = Management(self.world.broker, self.users, self.node)
+        await management.start(control)
+        return management
 
     def schedule(self) -> None:
         self.loop.call_soon(self.world.turn.run)

@@ -121,6 +121,29 @@ def test_what_it_says_at_a_start(tmp_path: Path) -> None:
         assert f"clients connect to amqp://127.0.0.1:{port}/" in log
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux" or sys.implementation.name != "cpython",
+    reason="the HTTP library leaves no trace to look for",
+)
+def test_the_control_surface_loads_when_it_is_asked_for(tmp_path: Path) -> None:
+    with running(tmp_path) as process:
+        process.port()
+        maps = Path(f"/proc/{process.popen.pid}/maps")
+        assert "aiohttp" not in maps.read_text()
+        for _ in range(2):
+            status = subprocess.run(
+                [sys.executable, "-m", "amqpd.cli.control", "--data-dir", tmp_path / "data", "status"],
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+            )
+            assert status.returncode == 0, status.stderr
+            assert "aiohttp" in maps.read_text()
+        process.popen.terminate()
+        assert process.end() == 0
+        assert not (tmp_path / "data" / "control.sock").exists()
+
+
 def test_the_log_lines_that_people_look_for(tmp_path: Path) -> None:
     with running(tmp_path) as process:
         port = process.port()

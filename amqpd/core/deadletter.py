@@ -52,6 +52,7 @@ __all__ = ["DeadLetter", "Reason", "cycle_text", "dead_letter", "is_cycle", "red
 Reason: TypeAlias = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 
 DEATHS: Final = "x-death"
+ACQUIRED_COUNT: Final = "x-acquired-count"
 DELIVERY_COUNT: Final = "x-delivery-count"
 
 REJECTED: Final = longstr("rejected")
@@ -152,12 +153,16 @@ def cycle_text(headers: Table, target: str) -> str:
     )
 
 
-def redelivered(message: Message, count: int) -> Message:
-    """The message for a redelivery that says in x-delivery-count how often it was delivered before.
+def redelivered(message: Message, acquired: int, failed: int) -> Message:
+    """The message for a redelivery that says in x-acquired-count how often it was delivered before, and in
+    x-delivery-count how often that was a failure, if ever.
 
     To be sent, and forgotten. The origin keeps its channel number, so that this makes nobody's x-death the broker's.
     """
     props = props_of(message)
-    props = properties.rewrite(props, headers=headers_of(props) | {DELIVERY_COUNT: long(count)})
+    told: Table = {ACQUIRED_COUNT: long(acquired)}
+    if failed:
+        told[DELIVERY_COUNT] = long(failed)
+    props = properties.rewrite(props, headers=headers_of(props) | told)
     content, origin = with_props(message, props, message[3] & CHANNEL)
     return message[0], message[1], content, origin, message[4]

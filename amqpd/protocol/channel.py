@@ -18,6 +18,7 @@ from amqpd.core import deadletter, operations
 from amqpd.core.message import Message
 from amqpd.core.operations import Done
 from amqpd.core.queues.consumer import UNLIMITED, Consumer, Deliver
+from amqpd.core.queues.counts import acquired, failed
 from amqpd.core.queues.ledger import Ledger, Run
 from amqpd.core.queues.reply import ReplyTarget
 from amqpd.errors import AmqpError, FrameError, UnexpectedFrame
@@ -236,7 +237,7 @@ class Channel:
         def deliver(messages: list[Message], redelivered: bool, count: int) -> int:
             delivery_tag = add(queue, consumer, messages, count) if queue is not None else skip(len(messages))
             if count and queue is not None and queue.counting:
-                messages = [deadletter.redelivered(messages[0], count)]
+                messages = [deadletter.redelivered(messages[0], acquired(count), failed(count))]
             octets = rebuilt = 0
             last_routing = last_origin = None
             for _, routing, content, origin, _ in messages:
@@ -302,10 +303,10 @@ class Channel:
             run.queue.reject(run)
         self.give_room(runs)
 
-    def requeue(self, runs: list[Run]) -> None:
-        """The deliveries go back to their queues."""
+    def requeue(self, runs: list[Run], *, failed: bool) -> None:
+        """The deliveries go back to their queues; a failure is what counts against a delivery limit."""
         for run in runs:
-            run.queue.requeue(run)
+            run.queue.requeue(run, failed)
         self.give_room(runs)
 
     def give_room(self, runs: list[Run]) -> None:
@@ -360,7 +361,7 @@ class Channel:
         # Consumers first, so that nothing that is requeued comes back to where it came from.
         for consumer in consumers:
             operations.cancel_consumer(self.broker, self.vhost, consumer)
-        self.requeue(self.ledger.take(0, True))
+        self.requeue(self.ledger.take(0, True), failed=True)
 
 
 CLOSE = b"\x00\x14\x00\x28"

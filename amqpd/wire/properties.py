@@ -40,6 +40,7 @@ __all__ = [
     "encode",
     "expiration",
     "facts",
+    "has_priority",
     "headers",
     "octets",
     "rewrite",
@@ -118,6 +119,11 @@ def facts(props: bytes) -> Facts:
             del _memo[old]
     found = _memo[props] = _walk(props)
     return found
+
+
+def has_priority(props: bytes) -> bool:
+    """Is there a priority among these properties? The facts say 0 either way."""
+    return props[0] & 0x08 != 0
 
 
 def _walk(props: bytes) -> Facts:

@@ -16,14 +16,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop
 from typing import TYPE_CHECKING
 
 from amqpd.core.arguments import queue_resource
 from amqpd.core.message import PERSISTENT, Message
 from amqpd.core.policy import UNTOUCHED, Applied
 from amqpd.core.ports import (
-    DROP_DELIVERY_LIMIT,
     DROP_EXPIRED,
     DROP_PURGED,
     DROP_REJECTED,
@@ -32,9 +31,10 @@ from amqpd.core.ports import (
     Recovered,
 )
 from amqpd.core.promises import Promises, work_out
-from amqpd.core.queues import keeping
+from amqpd.core.queues import keeping, returning
 from amqpd.core.queues.consumer import UNLIMITED, Consumer
 from amqpd.core.queues.dispatch import Rota
+from amqpd.core.queues.returning import Held
 from amqpd.core.queues.window import window_for
 from amqpd.errors import AccessRefused, PreconditionFailed
 from amqpd.wire.tables import Table
@@ -76,6 +76,7 @@ class Queue:
         "durable",
         "epoch",
         "had_consumer",
+        "held",
         "id",
         "journal",
         "kind",
@@ -126,7 +127,9 @@ class Queue:
         self.burial = burial
         self.bindings: dict[Binding, None] = {}
         self.returned: list[tuple[int, int, Message]] = []
-        self.window = window_for(self.promises)
+        self.held: list[Held] = []
+        """A heap of the returned messages whose time to be delivered again has not come."""
+        self.window = window_for(self.promises, kind)
         self.bulky = False
         """May the window hold contents over SLICE_MAX? They are delivered one by one."""
         self.strict = keeping.is_strict(self.promises)
@@ -189,7 +192,9 @@ class Queue:
         """The messages that a start has found in the journal, in order."""
         for message, redelivered, count in messages:
             if redelivered:
-                self.returned.append((self.window.order(message), count, message))
+                window = self.window
+                key = window.returning(message) if count else window.order(message)
+                self.returned.append((key, count, message))
             else:
                 self.window.append(message)
             self.bulky = self.bulky or type(message[2]) is not bytes
@@ -375,24 +380,12 @@ class Queue:
         for message in run.messages:
             self.burial.add(self, message, DROP_REJECTED)
 
-    def requeue(self, run: Run) -> None:
-        """The deliveries come back, to their old position, redelivered from now on."""
+    def requeue(self, run: Run, failed: bool) -> None:
+        """The deliveries come back, redelivered from now on (see core/queues/returning)."""
         self.give_back(run)
-        if not self.alive:
-            return
-        count = run.count + 1
-        limit = self.promises.delivery_limit
-        for message in run.messages:
-            if limit is not None and count > limit:
-                keeping.drop(self, message, DROP_DELIVERY_LIMIT)
-                continue
-            if message[0] & PERSISTENT and self.journal is not None:
-                self.journal.returned(self.id, message[0], count)
-            heappush(self.returned, (self.window.order(message), count, message))
-            self.mortal = self.mortal or message[4] > 0
-            if self.weight is not None:
-                self.weight += keeping.octets((message,))
-        self.turn.wake(self)
+        if self.alive:
+            returning.take_back(self, run.messages, run.count, failed)
+            self.turn.wake(self)
 
     def give_back(self, run: Run) -> None:
         """The deliveries are no longer the consumer's."""
@@ -460,7 +453,7 @@ class Queue:
         """Let go of all that is ready; the turn frees it bit by bit."""
         self.turn.let_go(self.returned, *self.window.rows_of_messages())
         self.returned = []
-        self.window = window_for(self.promises)
+        self.window = window_for(self.promises, self.kind)
         keeping.start_weighing(self)
 
     def check_deletable(self, if_unused: bool, if_empty: bool) -> None:
@@ -484,6 +477,7 @@ class Queue:
         self.cancelled = list(self.rota.members)
         self.rota = Rota()
         self.empty()
+        self.turn.let_go(self.held)
         return count
 
     def farewell(self) -> None:

@@ -101,6 +101,8 @@ def apply_settings(settings: Settings, target: SessionSettings) -> None:
     target.max_message_size = settings.integer("max_message_size")
     target.max_connections = settings.limit("max_connections")
     target.consumer_max_per_channel = settings.limit("consumer_max_per_channel")
+    target.consumer_timeout = settings.limit("consumer_timeout")
+    target.consumer_timeout_closes = settings.text("consumer_timeout.action") == "close_channel"
     target.qos_update_existing_consumers = settings.flag("qos.update_existing_consumers")
     target.server_properties = server_properties(settings)
 

@@ -127,7 +127,6 @@ KNOWN: tuple[str, ...] = (
     "session_max_per_connection",
     "link_max_per_session",
     "runtime_parameters.limits.$category",
-    "consumer_timeout",
     "consumer_disconnected_timeout",
     "vm_memory_high_watermark_paging_ratio",
     "vm_memory_calculation_strategy",

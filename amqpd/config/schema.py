@@ -300,6 +300,25 @@ KEYS: tuple[Key, ...] = (
         reloadable=True,
     ),
     Key(
+        "consumer_timeout",
+        Integer(1, OCTETS_4, infinity=True),
+        "infinity",
+        "Milliseconds that a consumer may keep a delivery without settling it, where neither it nor its queue says "
+        "otherwise (x-consumer-timeout, policy consumer-timeout). RabbitMQ's default is 1800000.",
+        LIMITS,
+        reloadable=True,
+    ),
+    Key(
+        "consumer_timeout.action",
+        Choice(("cancel", "close_channel")),
+        "cancel",
+        "What happens to one that keeps a delivery longer. cancel: it is cancelled, its deliveries go back, and the "
+        "channel goes on; a client that does not understand basic.cancel is only named in the log. close_channel: the "
+        "channel is closed, as RabbitMQ did up to 4.2.",
+        LIMITS,
+        reloadable=True,
+    ),
+    Key(
         "qos.update_existing_consumers",
         Flag(),
         "false",

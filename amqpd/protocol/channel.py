@@ -22,6 +22,7 @@ from amqpd.core.queues.counts import acquired, failed
 from amqpd.core.queues.ledger import Ledger, Run
 from amqpd.core.queues.reply import ReplyTarget
 from amqpd.errors import AmqpError, FrameError, UnexpectedFrame
+from amqpd.protocol import patience
 from amqpd.protocol.confirms import Confirms
 from amqpd.protocol.states import ChannelState, check_channel
 from amqpd.wire import express, framing, methods, outgoing
@@ -323,6 +324,10 @@ class Channel:
         for consumer in self.consumers.values():
             if consumer.parked:
                 consumer.queue.room_again(consumer)
+
+    def promises_changed(self, consumer: Consumer) -> None:
+        """The consumer's queue promises something else from now on."""
+        patience.watch(self, consumer)
 
     def consumer_cancelled(self, consumer: Consumer) -> None:
         """The broker has taken the consumer off its queue; the client is told if it understands that."""

@@ -88,7 +88,7 @@ def test_a_dot_can_belong_to_a_word() -> None:
     "name",
     [
         "vm_memory_calculation_strategy",
-        "consumer_timeout",
+        "consumer_disconnected_timeout",
         "listeners.ssl.default",
         "ssl_options.cacertfile",
         "ssl_options.versions.1",

@@ -161,6 +161,8 @@ class Queue:
         keeping.start_weighing(self)
         keeping.keep_limits(self)
         keeping.watch_use(self)
+        for consumer in self.rota.members:
+            consumer.channel.promises_changed(consumer)
 
     # ---------------------------------------------------------------------------------------------- in
 

@@ -14,6 +14,7 @@ from amqpd.core.queues.ledger import Run
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import REPLY_TO, ReplyTarget
 from amqpd.errors import NotAllowed, NotImplemented_, PreconditionFailed, ResourceLocked
+from amqpd.protocol import patience
 from amqpd.protocol.methods.queue import named
 from amqpd.wire import methods, outgoing
 from amqpd.wire.methods import commands
@@ -89,6 +90,7 @@ def basic_consume(channel: Channel, method: Any) -> None:
     if not method.nowait:
         channel.session.send_method(channel.number, methods.build(commands.Basic.ConsumeOk, consumer_tag=tag))
     queue.add_consumer(consumer)
+    patience.watch(channel, consumer)
 
 
 def check_kind(channel: Channel, queue: Queue, method: Any) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "Recovered",
     "Row",
     "Snapshot",
+    "Stuck",
     "TopicPermissionRow",
     "UserRow",
     "VHostRow",
@@ -91,6 +92,10 @@ DROP_EXPIRED = 2
 DROP_MAXLEN = 3
 DROP_REJECTED = 4
 DROP_DELIVERY_LIMIT = 5
+
+
+Stuck: TypeAlias = tuple[Message, int, frozenset[str]]
+"""A dead letter that is kept: the message, why it died (DROP_*), the queues that have it already."""
 
 
 class Burial(Protocol):

@@ -64,7 +64,11 @@ def start_weighing(queue: Queue) -> None:
     if queue.promises.max_length_bytes is None:
         queue.weight = None
     else:
-        queue.weight = octets(message for _, _, message in queue.returned) + octets(queue.window)
+        queue.weight = (
+            octets(message for _, _, message in queue.returned)
+            + octets(message for message, _, _ in queue.stuck)
+            + octets(queue.window)
+        )
 
 
 # -------------------------------------------------------------------------------------------------- coming in
@@ -116,9 +120,9 @@ def fitting(queue: Queue, messages: list[Message]) -> list[Message]:
 
 
 def exceeds(queue: Queue, more: Sequence[Message] = ()) -> bool:
-    """Is a limit exceeded, with these messages more?"""
+    """Is a limit exceeded, with these messages more? Dead letters that are kept count."""
     promises = queue.promises
-    if promises.max_length is not None and queue.ready + len(more) > promises.max_length:
+    if promises.max_length is not None and queue.ready + len(queue.stuck) + len(more) > promises.max_length:
         return True
     if promises.max_length_bytes is None or queue.weight is None:
         return False

@@ -29,11 +29,12 @@ from amqpd.core.ports import (
     Burial,
     Journal,
     Recovered,
+    Stuck,
 )
 from amqpd.core.promises import Promises, work_out
-from amqpd.core.queues import keeping, returning
-from amqpd.core.queues.consumer import UNLIMITED, Consumer
-from amqpd.core.queues.dispatch import Rota
+from amqpd.core.queues import counts, keeping, returning
+from amqpd.core.queues.consumer import Consumer
+from amqpd.core.queues.dispatch import Rota, share_out
 from amqpd.core.queues.returning import Held
 from amqpd.core.queues.window import window_for
 from amqpd.errors import AccessRefused, PreconditionFailed
@@ -89,6 +90,7 @@ class Queue:
         "rota",
         "scheduled",
         "strict",
+        "stuck",
         "turn",
         "unacked",
         "used",
@@ -129,6 +131,8 @@ class Queue:
         self.returned: list[tuple[int, int, Message]] = []
         self.held: list[Held] = []
         """A heap of the returned messages whose time to be delivered again has not come."""
+        self.stuck: deque[Stuck] = deque()
+        """Dead letters that are kept until they have arrived (see core/burial)."""
         self.window = window_for(self.promises, kind)
         self.bulky = False
         """May the window hold contents over SLICE_MAX? They are delivered one by one."""
@@ -193,7 +197,10 @@ class Queue:
     def recover(self, messages: Iterable[Recovered]) -> None:
         """The messages that a start has found in the journal, in order."""
         for message, redelivered, count in messages:
-            if redelivered:
+            reason = counts.condemned(count)
+            if reason:
+                self.burial.add(self, message, reason)
+            elif redelivered:
                 window = self.window
                 key = window.returning(message) if count else window.order(message)
                 self.returned.append((key, count, message))
@@ -225,7 +232,7 @@ class Queue:
             elif len(ring) == 1:
                 sent, used = self.deliver(ring[0], self.take(self.stretch(ring[0], budget, octets)))
             else:
-                sent, used = self.share_out(ring, budget, octets)
+                sent, used = share_out(self, ring, budget, octets)
             budget -= sent
             octets -= used
         if self.strict:
@@ -282,25 +289,6 @@ class Queue:
             self.unacked += size
             consumer.credit -= size
         return size, consumer.deliver(messages, False, 0)
-
-    def share_out(self, ring: deque[Consumer], budget: int, octets: int) -> tuple[int, int]:
-        """Deliver to the consumers of a ring in turn: as many rounds at a stroke as all of them have room for."""
-        size = len(ring)
-        most = self.stretch(ring[0], budget, octets)
-        rounds = min(most, len(self.window) // size)
-        for consumer in ring:
-            room = consumer.channel.room(consumer.no_ack)
-            rounds = min(rounds, consumer.credit, room if room == UNLIMITED else 0)
-        if rounds < 2:
-            sent = self.deliver(ring[0], self.take(1))
-            ring.rotate(-1)
-            return sent
-        messages = self.take(min(most, rounds * size) if most >= size else size)
-        used = 0
-        for index, consumer in enumerate(list(ring)):
-            used += self.deliver(consumer, messages[index::size])[1]
-        ring.rotate(-(len(messages) % size))
-        return len(messages), used
 
     def redeliver(self, ring: deque[Consumer]) -> tuple[int, int]:
         """Deliver the first of the returned messages to the first of the ring."""
@@ -445,6 +433,7 @@ class Queue:
         if self.journal is not None:
             ids = [message[0] for _, _, message in self.returned if message[0] & PERSISTENT]
             ids += [message[0] for message in self.window if message[0] & PERSISTENT]
+            ids += [message[0] for message, _, _ in self.stuck if message[0] & PERSISTENT]
             if ids:
                 self.journal.drop(self.id, ids, DROP_PURGED)
                 self.turn.arm()
@@ -453,8 +442,9 @@ class Queue:
 
     def empty(self) -> None:
         """Let go of all that is ready; the turn frees it bit by bit."""
-        self.turn.let_go(self.returned, *self.window.rows_of_messages())
+        self.turn.let_go(self.returned, self.stuck, *self.window.rows_of_messages())
         self.returned = []
+        self.stuck = deque()
         self.window = window_for(self.promises, self.kind)
         keeping.start_weighing(self)
 

@@ -31,10 +31,12 @@ from amqpd.config.errors import ConfigError
 from amqpd.config.logs import configure
 from amqpd.config.settings import Settings
 from amqpd.core import operations
+from amqpd.core.arguments import Redeclare
 from amqpd.core.broker import Broker
 from amqpd.core.exchanges.missing import Missing
 from amqpd.core.ports import VHostRow
 from amqpd.core.turn import Turn
+from amqpd.definitions.defaults import Defaults
 from amqpd.errors import AmqpError
 from amqpd.plugins import loader
 from amqpd.plugins.loader import Plugins
@@ -107,6 +109,22 @@ def apply_settings(settings: Settings, target: SessionSettings) -> None:
     target.server_properties = server_properties(settings)
 
 
+def apply_to_broker(settings: Settings, broker: Broker, users: UserStore) -> None:
+    """Bring what the model is told up to date."""
+    broker.fill_vhost = Defaults(
+        broker,
+        users,
+        limits=settings.groups("default_limits.vhosts"),
+        policies=settings.groups("default_policies.operator"),
+        users_of=settings.groups("default_users"),
+    ).fill
+    broker.default_queue_type = settings.text("default_queue_type")
+    broker.redeclare = Redeclare(
+        settings.text("redeclare") == "relaxed",
+        settings.flag("quorum_queue.property_equivalence.relaxed_checks_on_redeclaration"),
+    )
+
+
 def resource_limits(settings: Settings) -> Limits:
     """The limits of memory and disk."""
     return Limits(
@@ -152,7 +170,7 @@ class Node:
         self.resources = Resources(self.name, settings.data_dir, self.broker.alarms, resource_limits(settings))
         self.resources.start()
         apply_settings(settings, self.session_settings)
-        self.broker.default_queue_type = settings.text("default_queue_type")
+        apply_to_broker(settings, self.broker, self.users)
         await self.fill()
         authenticator = InternalAuthenticator(self.users, settings.mechanisms, settings.loopback_users)
         options = SocketOptions(
@@ -334,7 +352,7 @@ class Node:
         self.settings = fresh
         apply_settings(fresh, self.session_settings)
         self.resources.configure(resource_limits(fresh))
-        self.broker.default_queue_type = fresh.text("default_queue_type")
+        apply_to_broker(fresh, self.broker, self.users)
         log.info("reload: %s", f"changed {', '.join(reloaded)}" if reloaded else "nothing that can be reloaded changed")
         if restart:
             log.warning("reload: these take a restart to count: %s", ", ".join(restart))

@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Protocol, TypeAlias
 
 from amqpd.core.alarms import Alarms
-from amqpd.core.arguments import queue_type
+from amqpd.core.arguments import Redeclare, queue_type
 from amqpd.core.burial import Burial
 from amqpd.core.exchanges.base import Binding, Exchange, ExchangeType, Factory, factory
 from amqpd.core.exchanges.missing import Missing
@@ -66,6 +66,11 @@ class Connection(Protocol):
         """The first alarm of the node is on, or the last one is off (see `alarms`)."""
 
 
+def nothing_to_fill(vhost: VHost, then: Callable[[], None]) -> None:
+    """New virtual hosts are empty."""
+    then()
+
+
 class Broker:
     """The whole model of one node. `exchange_types` are those that plugins add."""
 
@@ -93,7 +98,10 @@ class Broker:
         self.next_queue_id = 1
         self.default_queue_type = ""
         """The type of queues declared without one where the virtual host has none of its own; empty: classic."""
+        self.redeclare = Redeclare()
         self.global_parameters: dict[str, object] = {}
+        self.fill_vhost: Callable[[VHost, Callable[[], None]], None] = nothing_to_fill
+        """Gives a new virtual host what all are to have, then calls."""
         self.vhost_listeners: list[Callable[[str], None]] = []
 
     # --------------------------------------------------------------------------------------------- start

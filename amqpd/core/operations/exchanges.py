@@ -79,7 +79,13 @@ def declare_exchange(
     existing = vhost.exchanges.get(name)
     if existing is not None:
         law.check_exchange_equivalent(
-            existing, kind=kind, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
+            existing,
+            kind=kind,
+            durable=durable,
+            auto_delete=auto_delete,
+            internal=internal,
+            arguments=arguments,
+            redeclare=broker.redeclare,
         )
         done(None)
         return

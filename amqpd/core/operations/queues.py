@@ -122,7 +122,7 @@ def declare_queue(
         return
     existing = vhost.queues.get(name)
     if existing is not None:
-        check_equivalent(actor, existing, durable, exclusive, auto_delete, arguments)
+        check_equivalent(broker, actor, existing, durable, exclusive, auto_delete, arguments)
         done(declared(existing))
         return
     check_queue_limit(vhost, name)
@@ -149,10 +149,16 @@ def with_default_type(broker: Broker, vhost: VHost, durable: bool, arguments: Ta
 
 
 def check_equivalent(
-    actor: Actor, queue: Queue, durable: bool, exclusive: bool, auto_delete: bool, arguments: Table
+    broker: Broker, actor: Actor, queue: Queue, durable: bool, exclusive: bool, auto_delete: bool, arguments: Table
 ) -> None:
     actor.check_lock(queue)
-    law.check_queue_equivalent(queue, durable=durable and not exclusive, auto_delete=auto_delete, arguments=arguments)
+    law.check_queue_equivalent(
+        queue,
+        durable=durable and not exclusive,
+        auto_delete=auto_delete,
+        arguments=arguments,
+        redeclare=broker.redeclare,
+    )
     if exclusive != (queue.owner is not None):
         raise locked(queue)
 

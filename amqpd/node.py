@@ -212,6 +212,7 @@ class Node:
         self.broker = Broker(
             turn, self.store.journal, self.store.catalog, InternalAccess(self.users), self.plugins.exchange_types
         )
+        self.broker.node_name = self.name
         self.broker.restore(snapshot, opened.messages, opened.next_message_id)
         self.warn_of_missing_types()
         self.users.on_change(self.access_changed)

@@ -65,6 +65,9 @@ class Connection(Protocol):
     def alarms_changed(self) -> None:
         """The first alarm of the node is on, or the last one is off (see `alarms`)."""
 
+    def tracing_changed(self) -> None:
+        """Its virtual host's firehose has been turned on or off."""
+
 
 def nothing_to_fill(vhost: VHost, then: Callable[[], None]) -> None:
     """New virtual hosts are empty."""
@@ -96,6 +99,7 @@ class Broker:
         self.sequence = 0
         """The last message id given, without its lowest bit."""
         self.next_queue_id = 1
+        self.node_name = "amqpd@localhost"
         self.default_queue_type = ""
         """The type of queues declared without one where the virtual host has none of its own; empty: classic."""
         self.redeclare = Redeclare()
@@ -111,7 +115,8 @@ class Broker:
         self.sequence = (next_message_id + 1) & ~1
         self.next_queue_id = snapshot.next_queue_id
         for row in snapshot.vhosts:
-            self.vhosts[row.name] = VHost(row)
+            # The firehose does not outlive a start.
+            self.vhosts[row.name] = VHost(row._replace(tracing=False))
         self.restore_parameters(snapshot)
         for exchange in snapshot.exchanges:
             vhost = self.vhosts[exchange.vhost]
@@ -187,7 +192,7 @@ class Broker:
         """The plans that this user's connections to this virtual host share."""
         plans = vhost.plans.get(user)
         if plans is None:
-            plans = vhost.plans[user] = Plans(vhost, user, self.access, self.replies)
+            plans = vhost.plans[user] = Plans(vhost, user, self.access, self.replies, vhost.row.tracing)
         return plans
 
     def enqueue(
@@ -250,6 +255,14 @@ class Broker:
             for taken, queues in groups.values():
                 commit = self.journal.enqueue(taken, durable if len(queues) == len(durable) else tuple(queues))
         return commit, refused
+
+    def tracing_changed(self, vhost: VHost) -> None:
+        """The virtual host's messages go to the firehose from now on, or no longer do."""
+        for plans in vhost.plans.values():
+            plans.trace(vhost.row.tracing)
+        for connection in self.connections:
+            if connection.vhost_name == vhost.name:
+                connection.tracing_changed()
 
     # ---------------------------------------------------------------------------------------- revocation
 

@@ -46,7 +46,16 @@ from amqpd.wire import properties
 from amqpd.wire.framing import erlang_binary
 from amqpd.wire.tables import Field, Table, long, longstr, subtable
 
-__all__ = ["DeadLetter", "Reason", "cycle_text", "dead_letter", "is_cycle", "redelivered"]
+__all__ = [
+    "DeadLetter",
+    "Reason",
+    "cycle_text",
+    "dead_letter",
+    "headers_of",
+    "is_cycle",
+    "keys_in",
+    "redelivered",
+]
 
 Reason: TypeAlias = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 

@@ -22,8 +22,9 @@ from amqpd.core.queues.counts import acquired, failed
 from amqpd.core.queues.ledger import Ledger, Run
 from amqpd.core.queues.reply import ReplyTarget
 from amqpd.errors import AmqpError, FrameError, UnexpectedFrame
-from amqpd.protocol import patience
+from amqpd.protocol import patience, publishing, tracing
 from amqpd.protocol.confirms import Confirms
+from amqpd.protocol.publishing import Take
 from amqpd.protocol.states import ChannelState, check_channel
 from amqpd.wire import express, framing, methods, outgoing
 from amqpd.wire.methods import commands
@@ -88,6 +89,8 @@ class Channel:
         # Publishing
         self.confirms: Confirms | None = None
         self.transaction: Transaction | None = None
+        self.take: Take = tracing.publish if self.vhost.row.tracing else publishing.deliver
+        """What is done with a publish that has been checked and routed."""
         self.cost = 0
         """Work units of what the lane took last."""
 
@@ -223,6 +226,17 @@ class Channel:
         if self.global_prefetch and not no_ack:
             return self.global_prefetch - self.ledger.unacked
         return UNLIMITED
+
+    def serve(self, consumer: Consumer) -> None:
+        """Give the consumer its deliver function."""
+        deliver = self.deliverer(consumer.tag, None if consumer.no_ack else consumer)
+        consumer.deliver = tracing.deliverer(self, consumer, deliver) if self.vhost.row.tracing else deliver
+
+    def trace(self) -> None:
+        """The firehose has been turned on or off."""
+        self.take = tracing.publish if self.vhost.row.tracing else publishing.deliver
+        for consumer in self.consumers.values():
+            self.serve(consumer)
 
     def deliverer(self, tag: str, consumer: Consumer | None) -> Deliver:
         """The deliver function of a consumer, with all that is the same for each of its deliveries worked out.

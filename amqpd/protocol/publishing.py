@@ -9,8 +9,8 @@ Source: RabbitMQ's rabbit_channel, handle_method(basic.publish).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from amqpd.core.broker import NOT_REFUSED
 from amqpd.core.message import BLIND, PERSISTENT, SLICE_MAX, Message
@@ -24,7 +24,12 @@ from amqpd.wire import framing, outgoing, properties
 if TYPE_CHECKING:
     from amqpd.protocol.channel import Channel, Content
 
-__all__ = ["deliver", "express", "publish"]
+__all__ = ["Take", "deliver", "express", "publish"]
+
+Take: TypeAlias = (
+    "Callable[[Channel, bool, bytes, Sequence[Target], Sequence[int], bool, outgoing.Content, int, int | None], bool]"
+)
+"""`deliver`, or what stands in its place."""
 
 MANDATORY = 1
 """The bit in the last octet of basic.publish."""
@@ -172,7 +177,7 @@ def publish(channel: Channel, content: Content) -> None:
     if channel.transaction is not None:
         channel.transaction.publish(method.mandatory, plan, targets, facts.persistent, frames, origin, ttl)
     else:
-        deliver(channel, method.mandatory, plan.routing, targets, durable, facts.persistent, frames, origin, ttl)
+        channel.take(channel, method.mandatory, plan.routing, targets, durable, facts.persistent, frames, origin, ttl)
 
 
 def consider(

@@ -444,6 +444,11 @@ class Session:
         """The first alarm of the node is on, or the last one is off."""
         self.throttle.alarms_changed()
 
+    def tracing_changed(self) -> None:
+        """The firehose has been turned on or off."""
+        for channel in self.channels.values():
+            channel.trace()
+
     def capable(self, capability: str) -> bool:
         """Did the client say that it understands this?"""
         return capability in self.capabilities

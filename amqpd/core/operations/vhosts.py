@@ -48,7 +48,9 @@ def put_vhost(broker: Broker, row: VHostRow, done: Done[bool]) -> None:
         if vhost is None:
             broker.add_vhost(row)
             return True
-        vhost.row = row
+        before, vhost.row = vhost.row, row
+        if before.tracing != row.tracing:
+            broker.tracing_changed(vhost)
         return False
 
     def finished(outcome: bool | AmqpError) -> None:

@@ -14,7 +14,7 @@ from amqpd.core.queues.ledger import Run
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import REPLY_TO, ReplyTarget
 from amqpd.errors import NotAllowed, NotImplemented_, PreconditionFailed, ResourceLocked
-from amqpd.protocol import patience
+from amqpd.protocol import patience, tracing
 from amqpd.protocol.methods.queue import named
 from amqpd.wire import methods, outgoing
 from amqpd.wire.methods import commands
@@ -85,7 +85,7 @@ def basic_consume(channel: Channel, method: Any) -> None:
         priority=priority,
         arguments=method.arguments,
     )
-    consumer.deliver = channel.deliverer(tag, None if method.no_ack else consumer)
+    channel.serve(consumer)
     channel.consumers[tag] = consumer
     if not method.nowait:
         channel.session.send_method(channel.number, methods.build(commands.Basic.ConsumeOk, consumer_tag=tag))
@@ -148,6 +148,8 @@ def basic_get(channel: Channel, method: Any) -> None:
         channel.session.outbox.send(outgoing.get_empty(channel.number))
         return
     message, redelivered, count = found
+    if channel.vhost.row.tracing:
+        tracing.delivered(channel, queue.name, [message], redelivered)
     send_message(channel, method, queue, message, redelivered, count)
 
 

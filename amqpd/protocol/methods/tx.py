@@ -16,7 +16,6 @@ from amqpd.core.operations import Done
 from amqpd.core.plan import Plan, Target, durable_ids
 from amqpd.core.queues.ledger import Run
 from amqpd.errors import PreconditionFailed
-from amqpd.protocol import publishing
 from amqpd.wire import methods
 from amqpd.wire.methods import commands
 from amqpd.wire.outgoing import Content
@@ -93,7 +92,7 @@ class Transaction:
         channel = self.channel
         for item in publishes:
             targets = [target for target in item.targets if target.alive]
-            taken = publishing.deliver(
+            taken = channel.take(
                 channel,
                 item.mandatory,
                 item.routing,

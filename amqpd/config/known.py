@@ -144,7 +144,6 @@ KNOWN: tuple[str, ...] = (
     "log.console.stdio",
     "log.console.use_colors",
     "log.console.color_esc_seqs.$level",
-    "log.exchange",
     "log.journald",
     "log.journald.level",
     "log.journald.fields",
@@ -157,7 +156,9 @@ KNOWN: tuple[str, ...] = (
     "log.syslog.port",
     "log.syslog.transport",
     "log.syslog.protocol",
-    *(f"log.{output}.{option}" for output in ("exchange", "syslog") for option in ("level", "formatter")),
+    "log.exchange.formatter",
+    "log.syslog.level",
+    "log.syslog.formatter",
     *(
         f"log.{output}.formatter.{option}"
         for output in ("console", "file", "exchange", "syslog")

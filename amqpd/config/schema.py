@@ -542,6 +542,31 @@ KEYS: tuple[Key, ...] = (
         reloadable=True,
     ),
     Key(
+        "log.exchange",
+        Flag(),
+        "false",
+        "Publish what is logged to the exchange amq.rabbitmq.log of the default virtual host, a topic exchange; the "
+        "routing key is the level.",
+        LOGGING,
+    ),
+    Key("log.exchange.level", LEVEL, "info", "The least level that is published.", LOGGING),
+    Key(
+        "event_exchange.enabled",
+        Flag(),
+        "false",
+        "Publish what happens (queue.created, connection.closed, ...) to the exchange amq.rabbitmq.event, as the "
+        "plugin of RabbitMQ does.",
+        LOGGING,
+    ),
+    Key(
+        "event_exchange.vhost",
+        Text(),
+        None,
+        "The virtual host of that exchange. Without it: the default virtual host.",
+        LOGGING,
+        example="/",
+    ),
+    Key(
         "log.file",
         LogFile(),
         "false",

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from amqpd.core.alarms import Alarms
 from amqpd.core.arguments import Redeclare, queue_type
 from amqpd.core.burial import Burial
+from amqpd.core.events import say_through
 from amqpd.core.exchanges.base import Binding, Exchange, ExchangeType, Factory, factory
 from amqpd.core.exchanges.missing import Missing
 from amqpd.core.message import Message
@@ -74,6 +75,10 @@ def nothing_to_fill(vhost: VHost, then: Callable[[], None]) -> None:
     then()
 
 
+def nobody_listens(kind: str, about: Mapping[str, Any]) -> None:
+    """There is no event exchange."""
+
+
 class Broker:
     """The whole model of one node. `exchange_types` are those that plugins add."""
 
@@ -99,9 +104,13 @@ class Broker:
         self.sequence = 0
         """The last message id given, without its lowest bit."""
         self.next_queue_id = 1
+        self.system_exchanges: Mapping[str, Sequence[str]] = {}
+        """Virtual host -> exchanges that it has besides those that all have (see core/events)."""
         self.node_name = "amqpd@localhost"
         self.default_queue_type = ""
         """The type of queues declared without one where the virtual host has none of its own; empty: classic."""
+        self.emit: Callable[[str, Mapping[str, Any]], None] = nobody_listens
+        """Tells of an event, by its kind and what it is about (see core/events)."""
         self.redeclare = Redeclare()
         self.global_parameters: dict[str, object] = {}
         self.fill_vhost: Callable[[VHost, Callable[[], None]], None] = nothing_to_fill
@@ -116,7 +125,7 @@ class Broker:
         self.next_queue_id = snapshot.next_queue_id
         for row in snapshot.vhosts:
             # The firehose does not outlive a start.
-            self.vhosts[row.name] = VHost(row._replace(tracing=False))
+            self.add_vhost(row._replace(tracing=False))
         self.restore_parameters(snapshot)
         for exchange in snapshot.exchanges:
             vhost = self.vhosts[exchange.vhost]
@@ -152,6 +161,9 @@ class Broker:
             restored.recover(messages.get(queue.id, ()))
         for binding in snapshot.bindings:
             vhost = self.vhosts[binding.vhost]
+            if binding.source not in vhost.exchanges:
+                # A system exchange that this start does not have.
+                continue
             ends = vhost.queues if binding.destination_kind == "queue" else vhost.exchanges
             arguments, _ = decode_table(binding.arguments)
             source, destination = vhost.exchanges[binding.source], ends[binding.destination]
@@ -184,6 +196,8 @@ class Broker:
     def add_vhost(self, row: VHostRow) -> VHost:
         """The virtual host exists from now on."""
         vhost = self.vhosts[row.name] = VHost(row)
+        for name in self.system_exchanges.get(row.name, ()):
+            say_through(vhost, name)
         return vhost
 
     # ------------------------------------------------------------------------------------------ publish

@@ -22,7 +22,7 @@ from amqpd.core.queues.counts import acquired, failed
 from amqpd.core.queues.ledger import Ledger, Run
 from amqpd.core.queues.reply import ReplyTarget
 from amqpd.errors import AmqpError, FrameError, UnexpectedFrame
-from amqpd.protocol import patience, publishing, tracing
+from amqpd.protocol import describe, patience, publishing, tracing
 from amqpd.protocol.confirms import Confirms
 from amqpd.protocol.publishing import Take
 from amqpd.protocol.states import ChannelState, check_channel
@@ -93,6 +93,7 @@ class Channel:
         """What is done with a publish that has been checked and routed."""
         self.cost = 0
         """Work units of what the lane took last."""
+        self.broker.emit("channel.created", describe.created_channel(self))
 
     # ------------------------------------------------------------------------------------------ frames in
 
@@ -381,6 +382,7 @@ class Channel:
         for consumer in consumers:
             operations.cancel_consumer(self.broker, self.vhost, consumer)
         self.requeue(self.ledger.take(0, True), failed=True)
+        self.broker.emit("channel.closed", describe.created_channel(self))
 
 
 CLOSE = b"\x00\x14\x00\x28"

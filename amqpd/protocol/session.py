@@ -437,6 +437,7 @@ class Session:
         self.throttle.release()
         operations.close_connection(self.broker, self.vhost, self)
         self.broker.connections.pop(self, None)
+        self.broker.emit("connection.closed", describe.closed(self))
 
     # ----------------------------------------------------------------------------------------- for others
 

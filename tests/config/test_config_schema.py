@@ -102,7 +102,7 @@ def test_a_dot_can_belong_to_a_word() -> None:
         "deprecated_features.permit.global_qos",
         "log.file.rotation.date",
         "log.console.formatter.json.field_map",
-        "log.exchange.level",
+        "log.exchange.formatter",
         "auth_backends.1",
         "auth_backends.2.authn",
         "default_policies.operator.strict.classic_queues.ha_mode",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from amqpd.core import arguments as law
 from amqpd.core.arguments import queue_resource
 from amqpd.core.broker import Broker
+from amqpd.core.events import INTERNAL, about_binding, about_queue
 from amqpd.core.operations.common import (
     Actor,
     Done,
@@ -194,6 +195,7 @@ def create_queue(
 
     def created() -> DeclaredQueue:
         vhost.add_queue(queue)
+        broker.emit("queue.created", about_queue(queue) | {"user_who_performed_action": actor.user})
         return DeclaredQueue(name, 0, 0)
 
     if durable:
@@ -232,13 +234,18 @@ def delete_queue(
             "not supported by quorum queues"
         )
     queue.check_deletable(if_unused, if_empty)
-    remove_queue(broker, vhost, queue, done)
+    remove_queue(broker, vhost, queue, done, actor.user)
 
 
-def remove_queue(broker: Broker, vhost: VHost, queue: Queue, done: Done[int]) -> None:
-    """Delete a queue that may go: on request, with its owner, or with its last consumer."""
+def remove_queue(broker: Broker, vhost: VHost, queue: Queue, done: Done[int], user: str = INTERNAL) -> None:
+    """Delete a queue that may go: on request of this user, with its owner, or with its last consumer."""
+    bindings = list(queue.bindings)
     count, orphans = vhost.remove_queue(queue)
-    changes = drop_orphans(vhost, orphans)
+    who = {"user_who_performed_action": user}
+    for binding in bindings:
+        broker.emit("binding.deleted", about_binding(binding) | who)
+    broker.emit("queue.deleted", {"name": queue.name, "vhost": queue.vhost, **who})
+    changes = drop_orphans(broker, vhost, orphans)
     if queue.durable:
         changes.insert(0, Change(False, QueueRow(queue.id, vhost.name, queue.name, queue.auto_delete, b"")))
 
@@ -265,6 +272,8 @@ def cancel_consumer(broker: Broker, vhost: VHost, consumer: Consumer) -> None:
     if not queue.alive or consumer not in queue.rota.members:
         return
     queue.remove_consumer(consumer)
+    about = {"consumer_tag": consumer.tag, "queue": queue.name, "vhost": queue.vhost}
+    broker.emit("consumer.deleted", about | {"user_who_performed_action": consumer.channel.user})
     if queue.unused:
         remove_queue(broker, vhost, queue, lambda _: None)
 

@@ -47,6 +47,8 @@ def put_vhost(broker: Broker, row: VHostRow, done: Done[bool]) -> None:
         vhost = broker.vhosts.get(row.name)
         if vhost is None:
             broker.add_vhost(row)
+            about = {"name": row.name, "description": row.description, "tags": row.tags}
+            broker.emit("vhost.created", about)
             return True
         before, vhost.row = vhost.row, row
         if before.tracing != row.tracing:
@@ -73,6 +75,7 @@ def delete_vhost(broker: Broker, name: str, done: Done[None]) -> None:
     broker.close_connections(f"vhost '{name}' is deleted", vhost=name)
     vhost.alive = False
     del broker.vhosts[name]
+    broker.emit("vhost.deleted", {"name": name})
     for listener in broker.vhost_listeners:
         listener(name)
     queues = list(vhost.queues.values())

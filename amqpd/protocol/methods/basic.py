@@ -91,6 +91,18 @@ def basic_consume(channel: Channel, method: Any) -> None:
         channel.session.send_method(channel.number, methods.build(commands.Basic.ConsumeOk, consumer_tag=tag))
     queue.add_consumer(consumer)
     patience.watch(channel, consumer)
+    about = {
+        "consumer_tag": tag,
+        "exclusive": consumer.exclusive,
+        "ack_required": not consumer.no_ack,
+        "queue": queue.name,
+        "vhost": queue.vhost,
+        "channel": f"{channel.connection_name} ({channel.number})",
+        "prefetch_count": consumer.prefetch,
+        "arguments": consumer.arguments,
+        "user_who_performed_action": channel.user,
+    }
+    channel.broker.emit("consumer.created", about)
 
 
 def check_kind(channel: Channel, queue: Queue, method: Any) -> None:

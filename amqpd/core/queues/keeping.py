@@ -32,6 +32,7 @@ __all__ = [
     "cut",
     "drop",
     "expire",
+    "is_full",
     "is_past",
     "is_strict",
     "keep_limits",
@@ -127,6 +128,15 @@ def exceeds(queue: Queue, more: Sequence[Message] = ()) -> bool:
     if promises.max_length_bytes is None or queue.weight is None:
         return False
     return queue.weight + octets(more) > promises.max_length_bytes
+
+
+def is_full(queue: Queue) -> bool:
+    """Would one more message, however small, exceed a limit?"""
+    promises = queue.promises
+    length = queue.ready + len(queue.stuck)
+    return (promises.max_length is not None and length >= promises.max_length) or (
+        promises.max_length_bytes is not None and (queue.weight or 0) >= promises.max_length_bytes
+    )
 
 
 def keep_limits(queue: Queue) -> None:

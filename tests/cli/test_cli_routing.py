@@ -1,4 +1,4 @@
-"""The commands that show where messages go."""
+"""The commands that show where messages go, and apply."""
 
 from __future__ import annotations
 
@@ -92,3 +92,22 @@ def test_tail(broker: Controlled, ctl: Ctl) -> None:
 def test_a_tail_ends_by_itself(broker: Controlled, ctl: Ctl) -> None:
     assert ctl("tail amq.topic --seconds 1").output == ""
     assert queues(broker) == []
+
+
+def test_apply(broker: Controlled, ctl: Ctl) -> None:
+    topology(broker)
+    queue = {"name": "new", "vhost": "/", "durable": True, "auto_delete": False, "arguments": {}}
+    document = json.dumps({"vhosts": [{"name": "/"}], "queues": [queue]})
+    line = '+ queues vhost="/" name="new"\n'
+    assert ctl("apply", "-", "--plan", input=document).output == line + "1 differences\n"
+    assert queues(broker) == ["q"]
+    assert ctl("apply", "-", "-q", input=document).output == line
+    assert ctl("apply", "-", "--prune", input=document).output == "0 differences, applied\n"
+    conflicting = json.dumps({"queues": [queue | {"arguments": {"x-max-length": 1}}]})
+    result = ctl("apply", "-", "-q", input=conflicting)
+    assert result.exit_code == 65
+    assert '! queues vhost="/" name="new" arguments: {} -> {"x-max-length": 1}\n' in result.output
+    less = json.dumps({"vhosts": [{"name": "/"}], "queues": []})
+    assert ctl("apply", "-", "-q", "--prune", input=less).output == '- queues vhost="/" name="new"\n'
+    assert queues(broker) == ["q"]
+    assert ctl("apply", "-", input="[]").exit_code == 65

@@ -32,6 +32,7 @@ __all__ = [
     "Content",
     "Message",
     "exchange_of",
+    "has_priority",
     "props_of",
     "routing_key_of",
     "with_props",
@@ -78,6 +79,13 @@ def props_of(message: Message) -> bytes:
     header = content if isinstance(content, bytes) else content[0]
     size = int.from_bytes(header[3:FRAME_HEAD], "big")
     return header[FRAME_HEAD + HEADER_HEAD : FRAME_HEAD + size]
+
+
+def has_priority(message: Message) -> bool:
+    """Is there a priority among its properties? (See the drawing in wire/properties.)"""
+    content = message[2]
+    header = content if isinstance(content, bytes) else content[0]
+    return header[FRAME_HEAD + HEADER_HEAD] & 0x08 != 0
 
 
 def with_props(message: Message, props: bytes, number: int) -> tuple[Content, int]:

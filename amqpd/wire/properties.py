@@ -50,7 +50,6 @@ __all__ = [
     "encode",
     "expiration",
     "facts",
-    "has_priority",
     "headers",
     "octets",
     "rewrite",
@@ -130,11 +129,6 @@ def facts(props: bytes) -> Facts:
             del _memo[old]
     found = _memo[props] = _walk(props)
     return found
-
-
-def has_priority(props: bytes) -> bool:
-    """Is there a priority among these properties? The facts say 0 either way."""
-    return props[0] & 0x08 != 0
 
 
 def _walk(props: bytes) -> Facts:

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
-from amqpd.core.message import Message, props_of
+from amqpd.core.message import Message, has_priority, props_of
 from amqpd.core.promises import Promises
 from amqpd.wire import properties
 
@@ -121,9 +121,7 @@ class QuorumWindow(PriorityWindow):
         self.number = FIRST_RETURN
 
     def priority(self, message: Message) -> int:
-        props = props_of(message)
-        priority = properties.facts(props).priority
-        return min(priority, self.highest) if priority or properties.has_priority(props) else QUORUM_DEFAULT
+        return super().priority(message) if has_priority(message) else QUORUM_DEFAULT
 
     def returning(self, message: Message) -> int:
         self.number += 1

@@ -23,6 +23,7 @@ CONFIG = (
     "consumer_timeout = 500",
     "redeclare = relaxed",
     "default_limits.vhosts.1.max_queues = 3",
+    "default_users.alice.password = secret",
 )
 
 
@@ -92,6 +93,13 @@ def test_a_durable_binding_to_the_event_exchange_outlives_the_node(broker: Broke
         _, properties, _ = wanted(channel, "events", lambda method, *_: method.routing_key == "vhost.created")
         assert properties.headers["name"] == "new"
         assert "max-queues" in ctl(broker, "list_vhost_limits", "-p", "new", "-q")
+
+
+def test_users_of_all_virtual_hosts_are_there_beside_the_first_user(broker: BrokerProcess) -> None:
+    for user, password in (("guest", "guest"), ("alice", "secret")):
+        login = pika.PlainCredentials(user, password)
+        pika.BlockingConnection(pika.ConnectionParameters(broker.host, broker.port, credentials=login)).close()
+    assert "administrator" in ctl(broker, "list_users", "-q")
 
 
 def test_tracing(broker: BrokerProcess) -> None:

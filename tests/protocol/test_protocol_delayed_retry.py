@@ -181,6 +181,14 @@ def test_a_deleted_queue_takes_what_it_holds_along(world: World, client: Client)
     assert get(client, "q") is None
 
 
+def test_a_queue_that_holds_messages_is_not_empty(client: Client) -> None:
+    declare(client)
+    client.publish("", "q")
+    back(client)
+    (close,) = client.method(1, C.Queue.Delete, queue="q", if_empty=True)
+    assert close.reply_text == "PRECONDITION_FAILED - queue 'q' in vhost '/' not empty"
+
+
 def test_a_restart_ends_all_delays(world: World, client: Client) -> None:
     declare(client, least=100_000)
     client.publish("", "q", b"1", delivery_mode=2)

@@ -169,6 +169,16 @@ def test_connections_channels_and_consumers(world: World, client: Client) -> Non
     assert events[-1][1]["name"] == other.session.name
 
 
+def test_consumers_that_lose_their_queue(client: Client) -> None:
+    client.declare("q")
+    client.consume("q", "tag")
+    told(client)
+    client.method(1, C.Queue.Delete, queue="q")
+    events = told(client)
+    assert [kind for kind, _ in events] == ["consumer.deleted", "queue.deleted"]
+    assert events[0][1]["consumer_tag"] == "tag"
+
+
 def test_a_login_that_is_refused(world: World, client: Client) -> None:
     other = Client(world)
     other.send(b"AMQP\x00\x00\x09\x01")

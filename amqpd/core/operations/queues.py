@@ -239,9 +239,11 @@ def delete_queue(
 
 def remove_queue(broker: Broker, vhost: VHost, queue: Queue, done: Done[int], user: str = INTERNAL) -> None:
     """Delete a queue that may go: on request of this user, with its owner, or with its last consumer."""
-    bindings = list(queue.bindings)
+    bindings, consumers = list(queue.bindings), list(queue.rota.members)
     count, orphans = vhost.remove_queue(queue)
     who = {"user_who_performed_action": user}
+    for consumer in consumers:
+        tell_consumer_gone(broker, consumer)
     for binding in bindings:
         broker.emit("binding.deleted", about_binding(binding) | who)
     broker.emit("queue.deleted", {"name": queue.name, "vhost": queue.vhost, **who})
@@ -272,10 +274,15 @@ def cancel_consumer(broker: Broker, vhost: VHost, consumer: Consumer) -> None:
     if not queue.alive or consumer not in queue.rota.members:
         return
     queue.remove_consumer(consumer)
-    about = {"consumer_tag": consumer.tag, "queue": queue.name, "vhost": queue.vhost}
-    broker.emit("consumer.deleted", about | {"user_who_performed_action": consumer.channel.user})
+    tell_consumer_gone(broker, consumer)
     if queue.unused:
         remove_queue(broker, vhost, queue, lambda _: None)
+
+
+def tell_consumer_gone(broker: Broker, consumer: Consumer) -> None:
+    queue = consumer.queue
+    about = {"consumer_tag": consumer.tag, "queue": queue.name, "vhost": queue.vhost}
+    broker.emit("consumer.deleted", about | {"user_who_performed_action": consumer.channel.user})
 
 
 def close_connection(broker: Broker, vhost: VHost, connection: object) -> None:

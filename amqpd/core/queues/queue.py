@@ -454,7 +454,7 @@ class Queue:
             raise PreconditionFailed(f"{queue_resource(self.name, self.vhost)} in use")
         if if_empty:
             self.catch_up()
-            if self.ready:
+            if self.ready or self.held or self.stuck:
                 raise PreconditionFailed(f"{queue_resource(self.name, self.vhost)} not empty")
 
     def close(self) -> int:

@@ -107,8 +107,14 @@ class Burial:
             self.try_later(queue)
 
     def try_later(self, queue: Queue) -> None:
-        turn = self.broker.turn
-        turn.timers.at(turn.now + RETRY, lambda: self.retry(queue))
+        turn, stuck = self.broker.turn, queue.stuck
+
+        def due() -> None:
+            # A purge has others take their place.
+            if queue.stuck is stuck:
+                self.retry(queue)
+
+        turn.timers.at(turn.now + RETRY, due)
 
     def retry(self, queue: Queue) -> None:
         """Try again what is stuck in the queue, as long as there is something."""

@@ -97,7 +97,9 @@ class Broker:
         self.exchange_types = exchange_types or {}
         self.vhosts: dict[str, VHost] = {}
         self.connections: dict[Connection, None] = {}
-        self.alarms = Alarms(self.connections)
+        self.alarms = Alarms(
+            self.connections, lambda kind, source: self.emit(kind, {"source": source, "node": self.node_name})
+        )
         self.replies: dict[str, ReplyTarget] = {}
         self.burial = Burial(self)
         turn.bury = self.burial.run

@@ -219,6 +219,21 @@ def test_policies_parameters_and_virtual_hosts(world: World, client: Client) -> 
     ]
 
 
+def test_alarms(world: World, client: Client) -> None:
+    alarms = world.broker.alarms
+    alarms.raise_("memory", "much")
+    alarms.raise_("memory", "more")
+    alarms.raise_("disk", "little")
+    alarms.clear("memory")
+    alarms.clear("memory")
+    node = {"node": world.broker.node_name}
+    assert told(client) == [
+        ("alarm.set", {"source": "memory", **node}),
+        ("alarm.set", {"source": "disk", **node}),
+        ("alarm.cleared", {"source": "memory", **node}),
+    ]
+
+
 def test_users_and_permissions(world: World, client: Client) -> None:
     users = UserStore(world.catalog.load(), world.catalog, world.broker.vhosts.__contains__)
     users.observe = observer(world.broker.emit)

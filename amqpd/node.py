@@ -26,15 +26,21 @@ from amqpd import __version__, definitions
 from amqpd.auth.access import InternalAccess
 from amqpd.auth.authenticator import InternalAuthenticator
 from amqpd.auth.bootstrap import bootstrap
+from amqpd.auth.events import observer
 from amqpd.auth.users import UserStore
 from amqpd.config.errors import ConfigError
-from amqpd.config.logs import configure
+from amqpd.config.log_lines import TextFormatter
+from amqpd.config.logs import HOUSE, configure
+from amqpd.config.schema import LEVELS
 from amqpd.config.settings import Settings
 from amqpd.core import operations
+from amqpd.core.arguments import Redeclare
 from amqpd.core.broker import Broker
+from amqpd.core.events import EVENTS, EventExchange
 from amqpd.core.exchanges.missing import Missing
 from amqpd.core.ports import VHostRow
 from amqpd.core.turn import Turn
+from amqpd.definitions.defaults import Defaults
 from amqpd.errors import AmqpError
 from amqpd.management.about import Listener, NodeInfo
 from amqpd.management.control import ControlSocket
@@ -42,6 +48,7 @@ from amqpd.plugins import loader
 from amqpd.plugins.loader import Plugins
 from amqpd.protocol.settings import SessionSettings
 from amqpd.server.listener import AmqpServer, address
+from amqpd.server.log_exchange import LOG, LogExchange
 from amqpd.server.resources import Limits, Resources, Threshold
 from amqpd.server.transport import SocketOptions, now, wall
 from amqpd.storage.errors import StorageError
@@ -103,8 +110,41 @@ def apply_settings(settings: Settings, target: SessionSettings) -> None:
     target.max_message_size = settings.integer("max_message_size")
     target.max_connections = settings.limit("max_connections")
     target.consumer_max_per_channel = settings.limit("consumer_max_per_channel")
+    target.consumer_timeout = settings.limit("consumer_timeout")
+    target.consumer_timeout_closes = settings.text("consumer_timeout.action") == "close_channel"
     target.qos_update_existing_consumers = settings.flag("qos.update_existing_consumers")
     target.server_properties = server_properties(settings)
+
+
+def apply_to_broker(settings: Settings, broker: Broker, users: UserStore) -> None:
+    """Bring what the model is told up to date."""
+    broker.fill_vhost = Defaults(
+        broker,
+        users,
+        limits=settings.groups("default_limits.vhosts"),
+        policies=settings.groups("default_policies.operator"),
+        users_of=settings.groups("default_users"),
+    ).fill
+    broker.default_queue_type = settings.text("default_queue_type")
+    broker.redeclare = Redeclare(
+        settings.text("redeclare") == "relaxed",
+        settings.flag("quorum_queue.property_equivalence.relaxed_checks_on_redeclaration"),
+    )
+
+
+def event_vhost(settings: Settings) -> str:
+    """The virtual host whose event exchange it is."""
+    return settings.text("event_exchange.vhost") or settings.text("default_vhost")
+
+
+def system_exchanges(settings: Settings) -> dict[str, list[str]]:
+    """The exchanges through which the node tells of itself, by virtual host."""
+    found: dict[str, list[str]] = {}
+    if settings.flag("event_exchange.enabled"):
+        found.setdefault(event_vhost(settings), []).append(EVENTS)
+    if settings.flag("log.exchange"):
+        found.setdefault(settings.text("default_vhost"), []).append(LOG)
+    return found
 
 
 def resource_limits(settings: Settings) -> Limits:
@@ -131,6 +171,7 @@ class Node:
         self.alarm: asyncio.TimerHandle | None = None
         self.alarm_time = 0
         self.control = ControlSocket(settings.data_dir / "control.sock", self.serve_control)
+        self.log_exchange: LogExchange | None = None
         self.plugins: Plugins
         self.store: Store
         self.broker: Broker
@@ -152,8 +193,9 @@ class Node:
         self.resources = Resources(self.name, settings.data_dir, self.broker.alarms, resource_limits(settings))
         self.resources.start()
         apply_settings(settings, self.session_settings)
-        self.broker.default_queue_type = settings.text("default_queue_type")
+        apply_to_broker(settings, self.broker, self.users)
         await self.fill()
+        self.talk()
         authenticator = InternalAuthenticator(self.users, settings.mechanisms, settings.loopback_users)
         options = SocketOptions(
             settings.flag("tcp_listen_options.nodelay"), settings.flag("tcp_listen_options.keepalive")
@@ -170,6 +212,18 @@ class Node:
             name = "localhost" if host in ("::", "0.0.0.0") else host
             log.info("clients connect to amqp://%s/", address(name, port))
         log.info("Server startup complete; %d plugins started.", len(self.plugins.names))
+
+    def talk(self) -> None:
+        """From now on the node tells of itself through system exchanges, as far as it is to."""
+        settings = self.settings
+        if settings.flag("event_exchange.enabled"):
+            self.users.observe = observer(EventExchange(self.broker, event_vhost(settings)).emit)
+        if settings.flag("log.exchange"):
+            handler = LogExchange(self.broker, settings.text("default_vhost"), asyncio.get_running_loop())
+            handler.setLevel(LEVELS[settings.text("log.exchange.level")])
+            handler.setFormatter(TextFormatter())
+            logging.getLogger(HOUSE).addHandler(handler)
+            self.log_exchange = handler
 
     def open_broker(self) -> None:
         """Open the data directory and build the model from what is in it."""
@@ -194,6 +248,8 @@ class Node:
         self.broker = Broker(
             turn, self.store.journal, self.store.catalog, InternalAccess(self.users), self.plugins.exchange_types
         )
+        self.broker.node_name = self.name
+        self.broker.system_exchanges = system_exchanges(self.settings)
         self.broker.restore(snapshot, opened.messages, opened.next_message_id)
         self.warn_of_missing_types()
         self.users.on_change(self.access_changed)
@@ -333,7 +389,7 @@ class Node:
         self.settings = fresh
         apply_settings(fresh, self.session_settings)
         self.resources.configure(resource_limits(fresh))
-        self.broker.default_queue_type = fresh.text("default_queue_type")
+        apply_to_broker(fresh, self.broker, self.users)
         log.info("reload: %s", f"changed {', '.join(reloaded)}" if reloaded else "nothing that can be reloaded changed")
         if restart:
             log.warning("reload: these take a restart to count: %s", ", ".join(restart))
@@ -353,6 +409,8 @@ class Node:
 
     async def close(self) -> None:
         """Everything in the reverse order of the start."""
+        if self.log_exchange is not None:
+            logging.getLogger(HOUSE).removeHandler(self.log_exchange)
         await self.control.close()
         self.resources.stop()
         await self.server.close("broker forced connection closure with reason 'shutdown'", CLOSE_GRACE)

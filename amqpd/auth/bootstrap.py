@@ -22,16 +22,11 @@ def bootstrap(
     tags: Iterable[str],
     permissions: tuple[str, str, str],
     done: Done,
-) -> bool:
-    """Create this user with its `permissions` (configure, write, read), in one commit, unless there are users already.
+) -> None:
+    """Create this user with its `permissions` (configure, write, read), in one commit.
 
-    Returns whether there were none; else `done(None)` is called at once. Raises NotFound for the virtual host, and what
-    UserStore.new_user raises.
+    Raises NotFound for the virtual host, and what UserStore.new_user raises.
     """
-    if users.list_users():
-        done(None)
-        return False
     user = users.new_user(name, tags, password=password)
     permission = users.new_permission(name, vhost, *permissions)
     users.write([Change(True, user), Change(True, permission)], done)
-    return True

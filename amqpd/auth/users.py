@@ -26,7 +26,7 @@ from amqpd.core.parameters import USER_LIMITS, wrong_limits
 from amqpd.core.ports import Catalog, Change, PermissionRow, Snapshot, TopicPermissionRow, UserRow
 from amqpd.errors import AmqpError, InternalError, NotFound, PreconditionFailed
 
-__all__ = ["TAGS_MAX", "Done", "Listener", "UserStore", "normal_tags"]
+__all__ = ["TAGS_MAX", "Done", "Listener", "Observer", "UserStore", "normal_tags"]
 
 Done: TypeAlias = Callable[[AmqpError | None], None]
 """How an operation ends: None, or the error that it met while writing."""
@@ -34,7 +34,13 @@ Done: TypeAlias = Callable[[AmqpError | None], None]
 Listener: TypeAlias = Callable[[str, str | None], None]
 """Called with a user and the virtual host in which its rights have changed; None: everywhere."""
 
+Observer: TypeAlias = Callable[[Change, UserRow | None], None]
+
 TAGS_MAX = 32
+
+
+def unobserved(change: Change, before: UserRow | None) -> None:
+    """Nobody wants to know."""
 
 
 class UserStore:
@@ -56,6 +62,8 @@ class UserStore:
         self.vhost_exists = vhost_exists
         self.algorithm = algorithm
         self.listeners: list[Listener] = []
+        self.observe: Observer = unobserved
+        """Is shown each change that is made, and the user's row as it was before."""
 
     def on_change(self, listener: Listener) -> None:
         """Call `listener(user, vhost)` whenever a user's rights have changed, in the call that makes it so."""
@@ -268,6 +276,9 @@ class UserStore:
             # Found by identity: two operations under way may be equal.
             del self.under_way[next(at for at, other in enumerate(self.under_way) if other is mine)]
             if error is None:
+                for change in mine:
+                    name = getattr(change.row, "name", None)
+                    self.observe(change, self.current.users.get(name) if name is not None else None)
                 self.current.apply(mine)
                 self.announce(mine)
                 done(None)

@@ -192,6 +192,28 @@ def update_vhost_metadata(session: Session, name: str, description: str, tags: s
     session.api.put("vhosts", name, body=given(description, tags, default_queue_type))
 
 
+def trace(session: Session, on: bool) -> None:
+    verb = "Starting" if on else "Stopping"
+    session.output.inform(f'{verb} tracing for vhost "{session.vhost}" ...')
+    session.api.get("vhosts", session.vhost, missing=no_vhost(session.vhost), columns="name")
+    session.api.put("vhosts", session.vhost, body={"tracing": on})
+    session.output.inform(f"Trace {'enabled' if on else 'disabled'} for vhost {session.vhost}")
+
+
+@click.command(cls=ControlCommand)
+@pass_session
+def trace_on(session: Session) -> None:
+    """Have all messages of a virtual host published to amq.rabbitmq.trace too, until the node stops."""
+    trace(session, True)
+
+
+@click.command(cls=ControlCommand)
+@pass_session
+def trace_off(session: Session) -> None:
+    """No longer do that."""
+    trace(session, False)
+
+
 @click.command(cls=ControlCommand)
 @click.argument("name")
 @pass_session
@@ -303,5 +325,7 @@ COMMANDS = (
     set_permissions,
     set_topic_permissions,
     set_user_tags,
+    trace_off,
+    trace_on,
     update_vhost_metadata,
 )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
@@ -103,18 +104,41 @@ class Api:
         refusal: int = EX_DATAERR,
     ) -> Answer:
         """One request. Raises Failure."""
-        target = "/api/" + "/".join(quote(part, safe="", errors="surrogateescape") for part in path)
-        if query:
-            target += "?" + urlencode(query)
         # A header is one line.
         headers = {"X-Reason": " ".join(reason.split()).encode("utf-8", "replace")} if reason else {}
         payload = None if body is None else json.dumps(body).encode("ascii")
-        connection = ControlConnection(self.path, self.timeout)
-        try:
-            connection.request(method, target, payload, headers)
+        with self.talking() as connection:
+            connection.request(method, target_of(path, query), payload, headers)
             response = connection.getresponse()
             data = response.read()
             value = json.loads(data) if data else None
+        if response.status >= 400:
+            raise (
+                missing if missing is not None and response.status == 404 else refused(response.status, value, refusal)
+            )
+        return Answer(value, dict(response.headers))
+
+    def lines(self, *path: str, missing: Failure | None = None, **query: str) -> Iterator[str]:
+        """What is there, line by line as it comes. Raises Failure."""
+        with self.talking() as connection:
+            connection.request("GET", target_of(path, query))
+            response = connection.getresponse()
+            if response.status >= 400:
+                value = json.loads(response.read())
+                raise (
+                    missing
+                    if missing is not None and response.status == 404
+                    else refused(response.status, value, EX_DATAERR)
+                )
+            while line := response.readline():
+                yield line.decode().rstrip("\n")
+
+    @contextmanager
+    def talking(self) -> Iterator[ControlConnection]:
+        """A connection for one request; what can go wrong with it becomes a Failure."""
+        connection = ControlConnection(self.path, self.timeout)
+        try:
+            yield connection
         except TimeoutError:
             text = f"the broker did not answer in time. Timeout value used: {self.timeout:g} seconds"
             raise Failure(EX_TEMPFAIL, text) from None
@@ -122,11 +146,6 @@ class Api:
             raise Failure(EX_UNAVAILABLE, self.unreachable(error)) from None
         finally:
             connection.close()
-        if response.status >= 400:
-            raise (
-                missing if missing is not None and response.status == 404 else refused(response.status, value, refusal)
-            )
-        return Answer(value, dict(response.headers))
 
     def unreachable(self, error: Exception) -> str:
         """Why the broker could not be spoken to, and what may help."""
@@ -143,6 +162,12 @@ class Api:
                 f"{head}: no permission to open {self.path}. Run amqpctl as the user that runs the broker, or as root."
             )
         return f"{head}: {error}"
+
+
+def target_of(path: tuple[str, ...], query: Mapping[str, str]) -> str:
+    """What is asked for, as the request's first line has it."""
+    target = "/api/" + "/".join(quote(part, safe="", errors="surrogateescape") for part in path)
+    return f"{target}?{urlencode(query)}" if query else target
 
 
 def refused(status: int, value: Any, code: int) -> Failure:

@@ -152,6 +152,10 @@ class ControlGroup(click.Group):
         super().__init__(*args, **settings)
         self.params += options()
 
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of this name, in which a hyphen is as good as the underscore."""
+        return super().get_command(ctx, cmd_name.replace("-", "_"))
+
     def main(self, *args: Any, **settings: Any) -> NoReturn:
         """Run a command, and end the process with its exit code."""
         settings["standalone_mode"] = False

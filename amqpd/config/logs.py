@@ -13,7 +13,7 @@ from amqpd.config.log_lines import TextFormatter
 from amqpd.config.schema import CATEGORIES, LEVELS
 from amqpd.config.settings import Settings
 
-__all__ = ["NOTICE", "configure"]
+__all__ = ["HOUSE", "NOTICE", "configure"]
 
 NOTICE = LEVELS["notice"]
 DEFAULT = "default"

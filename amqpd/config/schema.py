@@ -37,6 +37,7 @@ CATEGORIES = ("connection", "channel", "queue")
 
 LEVEL = Choice(tuple(LEVELS))
 FORMATTER = Choice(("plaintext", "json"), {"text": "plaintext"})
+TEN_YEARS = 315_360_000_000
 OCTETS_4 = (1 << 32) - 1
 BACKLOG_MAX = (1 << 31) - 1
 MEMORY_MAX = (1 << 63) - 1
@@ -64,10 +65,68 @@ FIRST_START = "First start: what an empty database is filled with"
 DEFINITIONS = "Definitions: what is imported at each start"
 LOGIN = "Login"
 LIMITS = "Connections and their limits"
+NEW_VHOSTS = "What every new virtual host is given whose name matches a pattern"
 IDENTITY = "What the broker says of itself"
 QUEUES = "Queues and storage"
 RESOURCES = "Memory and disk: when publishers have to wait"
 LOGGING = "Logging"
+
+
+def group(prefix: str, *fields: tuple[str, Kind, str, str]) -> tuple[Key, ...]:
+    """The keys PREFIX.FIELD, a family for all words that the last of PREFIX stands for: field, type, example, doc."""
+    family = prefix.rpartition(".")[0]
+    return tuple(
+        Key(
+            f"{prefix}.{field}",
+            kind,
+            None,
+            doc,
+            NEW_VHOSTS,
+            reloadable=True,
+            family=family,
+            example=example,
+            secret=field == "password",
+        )
+        for field, kind, example, doc in fields
+    )
+
+
+DEFAULTS_OF_VHOSTS = (
+    *group(
+        "default_limits.vhosts.$id",
+        ("pattern", Regex(), ".*", "Names of virtual hosts. Of several groups the first that matches counts."),
+        ("max_connections", Integer(-1, OCTETS_4), "100", "Connections; -1 is no limit."),
+        ("max_queues", Integer(-1, OCTETS_4), "1000", "Queues; -1 is no limit."),
+    ),
+    *group(
+        "default_policies.operator.$id",
+        ("vhost_pattern", Regex(), ".*", "Names of virtual hosts that get an operator policy of this name."),
+        ("queue_pattern", Regex(), ".*", "Its pattern. Without it: .*."),
+        (
+            "apply_to",
+            Choice(("all", "queues", "classic_queues", "quorum_queues", "streams")),
+            "queues",
+            "What it applies to. Without it: all.",
+        ),
+        ("expires", Duration(1, TEN_YEARS), "1h", "Its key expires."),
+        ("message_ttl", Duration(0, TEN_YEARS), "1h", "Its key message-ttl."),
+        ("max_length", Integer(0, MEMORY_MAX), "100000", "Its key max-length."),
+        ("max_length_bytes", Size(0, MEMORY_MAX), "1GB", "Its key max-length-bytes."),
+        ("max_in_memory_length", Integer(0, MEMORY_MAX), "1000", "Its key max-in-memory-length."),
+        ("max_in_memory_bytes", Size(0, MEMORY_MAX), "1MB", "Its key max-in-memory-bytes."),
+        ("delivery_limit", Integer(-1, OCTETS_4), "20", "Its key delivery-limit."),
+    ),
+    *group(
+        "default_users.$user",
+        ("vhost_pattern", Regex(), ".*", "Names of virtual hosts that the user of this name may enter."),
+        ("password", Text(), "secret", "The password, if the user has to be created. Without it: no such login."),
+        ("tags", Text("words with commas between"), "monitoring", "The tags, if the user has to be created."),
+        ("configure", Regex(), ".*", "What the user may declare and delete. Without it: .*."),
+        ("write", Regex(), ".*", "What the user may publish to and bind. Without it: .*."),
+        ("read", Regex(), ".*", "What the user may consume and bind from. Without it: .*."),
+    ),
+)
+"""What every new virtual host is given whose name matches."""
 
 KEYS: tuple[Key, ...] = (
     Key(
@@ -157,6 +216,7 @@ KEYS: tuple[Key, ...] = (
         "What the first user may publish and bind to.",
         FIRST_START,
     ),
+    *DEFAULTS_OF_VHOSTS,
     Key(
         "load_definitions",
         Text("file or directory"),
@@ -300,6 +360,25 @@ KEYS: tuple[Key, ...] = (
         reloadable=True,
     ),
     Key(
+        "consumer_timeout",
+        Integer(1, OCTETS_4, infinity=True),
+        "infinity",
+        "Milliseconds that a consumer may keep a delivery without settling it, where neither it nor its queue says "
+        "otherwise (x-consumer-timeout, policy consumer-timeout). RabbitMQ's default is 1800000.",
+        LIMITS,
+        reloadable=True,
+    ),
+    Key(
+        "consumer_timeout.action",
+        Choice(("cancel", "close_channel")),
+        "cancel",
+        "What happens to one that keeps a delivery longer. cancel: it is cancelled, its deliveries go back, and the "
+        "channel goes on; a client that does not understand basic.cancel is only named in the log. close_channel: the "
+        "channel is closed, as RabbitMQ did up to 4.2.",
+        LIMITS,
+        reloadable=True,
+    ),
+    Key(
         "qos.update_existing_consumers",
         Flag(),
         "false",
@@ -356,6 +435,24 @@ KEYS: tuple[Key, ...] = (
         QUEUES,
         reloadable=True,
         example="quorum",
+    ),
+    Key(
+        "redeclare",
+        Choice(("strict", "relaxed")),
+        "strict",
+        "What is said to a client that declares a queue or exchange which is there, but with another durability, "
+        "auto-delete or other arguments. strict: 406, as RabbitMQ. relaxed: nothing, what is there stays as it is; a "
+        "stream for a queue and another type of exchange are errors all the same.",
+        QUEUES,
+        reloadable=True,
+    ),
+    Key(
+        "quorum_queue.property_equivalence.relaxed_checks_on_redeclaration",
+        Flag(),
+        "false",
+        "Let clients redeclare a quorum queue as a classic one; only arguments that both types know are compared.",
+        QUEUES,
+        reloadable=True,
     ),
     Key(
         "data_dir",
@@ -445,6 +542,31 @@ KEYS: tuple[Key, ...] = (
         reloadable=True,
     ),
     Key(
+        "log.exchange",
+        Flag(),
+        "false",
+        "Publish what is logged to the exchange amq.rabbitmq.log of the default virtual host, a topic exchange; the "
+        "routing key is the level.",
+        LOGGING,
+    ),
+    Key("log.exchange.level", LEVEL, "info", "The least level that is published.", LOGGING),
+    Key(
+        "event_exchange.enabled",
+        Flag(),
+        "false",
+        "Publish what happens (queue.created, connection.closed, ...) to the exchange amq.rabbitmq.event, as the "
+        "plugin of RabbitMQ does.",
+        LOGGING,
+    ),
+    Key(
+        "event_exchange.vhost",
+        Text(),
+        None,
+        "The virtual host of that exchange. Without it: the default virtual host.",
+        LOGGING,
+        example="/",
+    ),
+    Key(
         "log.file",
         LogFile(),
         "false",
@@ -528,7 +650,7 @@ def find(name: str) -> Key | None:
     return BY_NAME.get(name) or next((key for key in WILDCARDS if matches(key.name, name)), None)
 
 
-STAND_INS = {"$name": "internal", "$tag": "monitoring", "$user": "alice", "$n": "3"}
+STAND_INS = {"$name": "internal", "$tag": "monitoring", "$user": "alice", "$n": "3", "$id": "first"}
 """What the example file has for the words that are free."""
 
 INTRODUCTION = """\

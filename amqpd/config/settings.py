@@ -152,6 +152,14 @@ class Settings:
         """The tags of the first user."""
         return tuple(self._true_words("default_user_tags"))
 
+    def groups(self, family: str) -> dict[str, dict[str, Value]]:
+        """The keys FAMILY.WORD.FIELD: word -> field -> value. Words that are numbers come first, in their order."""
+        found: dict[str, dict[str, Value]] = {}
+        for name, setting in self._members(family).items():
+            word, field = split(name)[-2:]
+            found.setdefault(word, {})[field] = setting.value
+        return dict(sorted(found.items(), key=lambda member: order(member[0])))
+
     @property
     def mechanisms(self) -> tuple[str, ...]:
         """The SASL mechanisms, in the order in which they are offered."""

@@ -9,13 +9,17 @@ Source: RabbitMQ's rabbit_alarm; the words of connection.blocked are those of it
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 __all__ = ["DISK", "MEMORY", "Alarms", "Listener"]
 
 MEMORY = "memory"
 DISK = "disk"
+
+
+def unobserved(kind: str, resource: str) -> None:
+    """Nobody wants to know."""
 
 
 class Listener(Protocol):
@@ -26,10 +30,12 @@ class Listener(Protocol):
 
 
 class Alarms:
-    """What runs short. `listeners` are those to tell, whoever they are at the time."""
+    """What runs short. `listeners` are those to tell, whoever they are at the time; `observe(kind, resource)` hears of
+    each alarm that comes on, "alarm.set", and goes off, "alarm.cleared"."""
 
-    def __init__(self, listeners: Iterable[Listener]) -> None:
+    def __init__(self, listeners: Iterable[Listener], observe: Callable[[str, str], None] = unobserved) -> None:
         self.listeners = listeners
+        self.observe = observe
         self.figures: dict[str, str] = {}
         """The resources whose alarm is on, and how much of each there is."""
 
@@ -47,13 +53,18 @@ class Alarms:
     def raise_(self, resource: str, figures: str) -> None:
         """The resource runs short, or still does: then only the figures are new."""
         was_on = self.on
+        if resource not in self.figures:
+            self.observe("alarm.set", resource)
         self.figures[resource] = figures
         if not was_on:
             self.tell()
 
     def clear(self, resource: str) -> None:
         """There is enough of the resource."""
-        if self.figures.pop(resource, None) is not None and not self.on:
+        if self.figures.pop(resource, None) is None:
+            return
+        self.observe("alarm.cleared", resource)
+        if not self.on:
             self.tell()
 
     def tell(self) -> None:

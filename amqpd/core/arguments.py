@@ -28,6 +28,7 @@ SHORTSTR_MAX = 255
 
 __all__ = [
     "QUEUE_ARGUMENTS",
+    "Redeclare",
     "check_exchange",
     "check_exchange_equivalent",
     "check_queue",
@@ -255,14 +256,35 @@ def check_stream(arguments: Table) -> None:
         raise PreconditionFailed("Invalid value for x-stream-filter-size-bytes")
 
 
-def check_queue_equivalent(queue: Queue, *, durable: bool, auto_delete: bool, arguments: Table) -> None:
+class Redeclare(NamedTuple):
+    """How like the queue or exchange that is there a redeclaration has to be."""
+
+    relaxed: bool = False
+    """Durability, auto-delete and arguments may be others: what is there stays as it is. RabbitMQ has no such thing."""
+    quorum_as_classic: bool = False
+    """A quorum queue may be redeclared as a classic one; only arguments that both types know are compared."""
+
+
+STRICT = Redeclare()
+
+
+def check_queue_equivalent(
+    queue: Queue, *, durable: bool, auto_delete: bool, arguments: Table, redeclare: Redeclare = STRICT
+) -> None:
     """Raises PreconditionFailed when a redeclaration differs from the queue in something that counts."""
     resource = queue_resource(queue.name, queue.vhost)
-    check_same("durable", resource, named(durable), named(queue.durable))
-    check_same("auto_delete", resource, named(auto_delete), named(queue.auto_delete))
-    for key, rule in QUEUE_ARGUMENTS.items():
-        if queue.kind in rule.types:
-            check_argument(key, resource, arguments.get(key), queue.arguments.get(key))
+    kind = queue_type(arguments)
+    compared = [key for key, rule in QUEUE_ARGUMENTS.items() if queue.kind in rule.types]
+    if redeclare.relaxed:
+        # A stream is no queue: whoever asks for the one cannot work with the other.
+        compared = ["x-queue-type"] if "stream" in (kind, queue.kind) else []
+    elif redeclare.quorum_as_classic and queue.kind == "quorum" and kind == "classic":
+        compared = [key for key in compared if kind in QUEUE_ARGUMENTS[key].types and key != "x-queue-type"]
+    else:
+        check_same("durable", resource, named(durable), named(queue.durable))
+        check_same("auto_delete", resource, named(auto_delete), named(queue.auto_delete))
+    for key in compared:
+        check_argument(key, resource, arguments.get(key), queue.arguments.get(key))
 
 
 def check_same(what: str, resource: str, received: str, current: str) -> None:
@@ -313,11 +335,21 @@ def check_exchange_name(key: str, arguments: Table, resource: str) -> None:
 
 
 def check_exchange_equivalent(
-    exchange: Exchange, *, kind: str, durable: bool, auto_delete: bool, internal: bool, arguments: Table
+    exchange: Exchange,
+    *,
+    kind: str,
+    durable: bool,
+    auto_delete: bool,
+    internal: bool,
+    arguments: Table,
+    redeclare: Redeclare = STRICT,
 ) -> None:
     """Raises PreconditionFailed when a redeclaration differs from the exchange in something that counts."""
     resource = exchange_resource(exchange.name, exchange.vhost)
     check_same("type", resource, kind, exchange.kind)
+    if redeclare.relaxed:
+        check_same("internal", resource, named(internal), named(exchange.internal))
+        return
     check_same("durable", resource, named(durable), named(exchange.durable))
     check_same("auto_delete", resource, named(auto_delete), named(exchange.auto_delete))
     check_same("internal", resource, named(internal), named(exchange.internal))

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from amqpd.core.alarms import Alarms
-from amqpd.core.arguments import queue_type
+from amqpd.core.arguments import Redeclare, queue_type
 from amqpd.core.burial import Burial
+from amqpd.core.events import say_through
 from amqpd.core.exchanges.base import Binding, Exchange, ExchangeType, Factory, factory
 from amqpd.core.exchanges.missing import Missing
 from amqpd.core.message import Message
@@ -65,6 +66,18 @@ class Connection(Protocol):
     def alarms_changed(self) -> None:
         """The first alarm of the node is on, or the last one is off (see `alarms`)."""
 
+    def tracing_changed(self) -> None:
+        """Its virtual host's firehose has been turned on or off."""
+
+
+def nothing_to_fill(vhost: VHost, then: Callable[[], None]) -> None:
+    """New virtual hosts are empty."""
+    then()
+
+
+def nobody_listens(kind: str, about: Mapping[str, Any]) -> None:
+    """There is no event exchange."""
+
 
 class Broker:
     """The whole model of one node. `exchange_types` are those that plugins add."""
@@ -84,16 +97,26 @@ class Broker:
         self.exchange_types = exchange_types or {}
         self.vhosts: dict[str, VHost] = {}
         self.connections: dict[Connection, None] = {}
-        self.alarms = Alarms(self.connections)
+        self.alarms = Alarms(
+            self.connections, lambda kind, source: self.emit(kind, {"source": source, "node": self.node_name})
+        )
         self.replies: dict[str, ReplyTarget] = {}
         self.burial = Burial(self)
         turn.bury = self.burial.run
         self.sequence = 0
         """The last message id given, without its lowest bit."""
         self.next_queue_id = 1
+        self.system_exchanges: Mapping[str, Sequence[str]] = {}
+        """Virtual host -> exchanges that it has besides those that all have (see core/events)."""
+        self.node_name = "amqpd@localhost"
         self.default_queue_type = ""
         """The type of queues declared without one where the virtual host has none of its own; empty: classic."""
+        self.emit: Callable[[str, Mapping[str, Any]], None] = nobody_listens
+        """Tells of an event, by its kind and what it is about (see core/events)."""
+        self.redeclare = Redeclare()
         self.global_parameters: dict[str, object] = {}
+        self.fill_vhost: Callable[[VHost, Callable[[], None]], None] = nothing_to_fill
+        """Gives a new virtual host what all are to have, then calls."""
         self.vhost_listeners: list[Callable[[str], None]] = []
 
     # --------------------------------------------------------------------------------------------- start
@@ -103,7 +126,8 @@ class Broker:
         self.sequence = (next_message_id + 1) & ~1
         self.next_queue_id = snapshot.next_queue_id
         for row in snapshot.vhosts:
-            self.vhosts[row.name] = VHost(row)
+            # The firehose does not outlive a start.
+            self.add_vhost(row._replace(tracing=False))
         self.restore_parameters(snapshot)
         for exchange in snapshot.exchanges:
             vhost = self.vhosts[exchange.vhost]
@@ -139,6 +163,9 @@ class Broker:
             restored.recover(messages.get(queue.id, ()))
         for binding in snapshot.bindings:
             vhost = self.vhosts[binding.vhost]
+            if binding.source not in vhost.exchanges:
+                # A system exchange that this start does not have.
+                continue
             ends = vhost.queues if binding.destination_kind == "queue" else vhost.exchanges
             arguments, _ = decode_table(binding.arguments)
             source, destination = vhost.exchanges[binding.source], ends[binding.destination]
@@ -171,6 +198,8 @@ class Broker:
     def add_vhost(self, row: VHostRow) -> VHost:
         """The virtual host exists from now on."""
         vhost = self.vhosts[row.name] = VHost(row)
+        for name in self.system_exchanges.get(row.name, ()):
+            say_through(vhost, name)
         return vhost
 
     # ------------------------------------------------------------------------------------------ publish
@@ -179,7 +208,7 @@ class Broker:
         """The plans that this user's connections to this virtual host share."""
         plans = vhost.plans.get(user)
         if plans is None:
-            plans = vhost.plans[user] = Plans(vhost, user, self.access, self.replies)
+            plans = vhost.plans[user] = Plans(vhost, user, self.access, self.replies, vhost.row.tracing)
         return plans
 
     def enqueue(
@@ -242,6 +271,14 @@ class Broker:
             for taken, queues in groups.values():
                 commit = self.journal.enqueue(taken, durable if len(queues) == len(durable) else tuple(queues))
         return commit, refused
+
+    def tracing_changed(self, vhost: VHost) -> None:
+        """The virtual host's messages go to the firehose from now on, or no longer do."""
+        for plans in vhost.plans.values():
+            plans.trace(vhost.row.tracing)
+        for connection in self.connections:
+            if connection.vhost_name == vhost.name:
+                connection.tracing_changed()
 
     # ---------------------------------------------------------------------------------------- revocation
 

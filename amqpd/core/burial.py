@@ -3,8 +3,13 @@
 Once per turn, after dispatch. For each: the history of its deaths is written into its headers, the exchange routes it
 by the dead-letter routing key or the keys it had, queues in which it would run in a circle are left out, and in one
 group of the journal it leaves the one queue and enters the others. A missing exchange, or one without a place for the
-message, is its end. There are no permissions and no returns here. Source: RabbitMQ, Dead Letter Exchanges;
-rabbit_dead_letter.
+message, is its end. There are no permissions and no returns here.
+
+A quorum queue with the dead-letter-strategy `at-least-once` (and overflow `reject-publish`, without which RabbitMQ does
+not do it either) keeps a dead letter that finds no exchange, no queue, or a queue that refuses it, and tries again,
+once a second, with the queues that do not have it yet. In the journal a kept one is a return that says why it died, so
+it is still a dead letter after a restart. It counts against the queue's limits. Source: RabbitMQ, Dead Letter
+Exchanges; Quorum Queues, At-Least-Once Dead Lettering; rabbit_dead_letter, rabbit_fifo_dlx_worker.
 """
 
 from __future__ import annotations
@@ -18,6 +23,8 @@ from amqpd.core import deadletter, routing
 from amqpd.core.message import PERSISTENT, Message
 from amqpd.core.plan import Target, durable_ids
 from amqpd.core.ports import DROP_DELIVERY_LIMIT, DROP_EXPIRED, DROP_MAXLEN, DROP_REJECTED
+from amqpd.core.queues.counts import condemn
+from amqpd.core.queues.keeping import octets
 from amqpd.errors import AmqpError
 from amqpd.wire.outgoing import shortstr
 
@@ -37,7 +44,21 @@ REASONS: dict[int, deadletter.Reason] = {
 SLICE = 500
 """Dead letters of one turn."""
 
+RETRY = 1000
+"""Milliseconds after which dead letters that have not arrived are tried again."""
+
 log = logging.getLogger("amqpd.queue")
+
+
+def keeps(queue: Queue) -> bool:
+    """Does the queue keep its dead letters until they have arrived?"""
+    promises = queue.promises
+    return (
+        promises.dead_letter_strategy == "at-least-once"
+        and promises.overflow == "reject-publish"
+        and promises.dead_letter_exchange is not None
+        and queue.kind == "quorum"
+    )
 
 
 class Burial:
@@ -62,14 +83,81 @@ class Burial:
             self.broker.turn.arm()
 
     def bury(self, queue: Queue, message: Message, reason: int) -> None:
-        persistent = message[0] & PERSISTENT != 0
-        if persistent and queue.journal is not None and queue.alive:
+        """One try. It fails only for a queue that keeps its dead letters until they have arrived."""
+        if not queue.alive or not keeps(queue):
+            self.forget(queue, message, reason)
+            addressed = self.address(queue, message, reason)
+            if addressed is not None:
+                self.post(queue, message, *addressed)
+            return
+        first = not queue.stuck
+        if self.arrived(queue, message, reason, frozenset()):
+            return
+        if message[0] & PERSISTENT and queue.journal is not None:
+            queue.journal.returned(queue.id, message[0], condemn(0, reason))
+        if queue.weight is not None:
+            queue.weight += octets((message,))
+        if first:
+            log.warning(
+                "dead letters of queue '%s' in vhost '%s' stay there: no queue takes them from exchange '%s'",
+                queue.name,
+                queue.vhost,
+                queue.promises.dead_letter_exchange,
+            )
+            self.try_later(queue)
+
+    def try_later(self, queue: Queue) -> None:
+        turn, stuck = self.broker.turn, queue.stuck
+
+        def due() -> None:
+            # A purge has others take their place.
+            if queue.stuck is stuck:
+                self.retry(queue)
+
+        turn.timers.at(turn.now + RETRY, due)
+
+    def retry(self, queue: Queue) -> None:
+        """Try again what is stuck in the queue, as long as there is something."""
+        for _ in range(min(len(queue.stuck), SLICE)):
+            message, reason, taken = queue.stuck.popleft()
+            if not keeps(queue):
+                self.bury(queue, message, reason)
+            elif not self.arrived(queue, message, reason, taken):
+                continue
+            if queue.weight is not None:
+                queue.weight -= octets((message,))
+        if queue.stuck:
+            self.try_later(queue)
+        self.broker.turn.arm()
+
+    def arrived(self, queue: Queue, message: Message, reason: int, taken: frozenset[str]) -> bool:
+        """Bring the dead letter to all of its queues but those that have it; if one does not take it, it is stuck."""
+        addressed = self.address(queue, message, reason)
+        if addressed is not None:
+            letter, targets = addressed
+            for target in targets:
+                if target.name not in taken and self.post(queue, message, letter, [target]):
+                    taken |= {target.name}
+            if taken.issuperset(target.name for target in targets):
+                self.forget(queue, message, reason)
+                return True
+        queue.stuck.append((message, reason, taken))
+        return False
+
+    def forget(self, queue: Queue, message: Message, reason: int) -> None:
+        """The message is no longer in the queue."""
+        if message[0] & PERSISTENT and queue.journal is not None and queue.alive:
             queue.journal.drop(queue.id, (message[0],), reason)
+
+    def address(
+        self, queue: Queue, message: Message, reason: int
+    ) -> tuple[deadletter.DeadLetter, Sequence[Target]] | None:
+        """The dead letter that the message becomes, and where it is to go; None where that is nowhere."""
         vhost = self.broker.vhosts.get(queue.vhost)
         name = queue.promises.dead_letter_exchange
         exchange = vhost.exchanges.get(name) if vhost is not None and name else None
         if vhost is None or name is None or (exchange is None and name):
-            return
+            return None
         letter = deadletter.dead_letter(
             message,
             queue=queue.name,
@@ -86,14 +174,20 @@ class Burial:
                     exchange, letter.keys, letter.headers, vhost.exchanges, vhost.queues, letter.props
                 )
             except AmqpError as error:
-                log.warning("a dead letter of queue '%s' is lost: %s", queue.name, error)
-                return
-        targets = (
-            found if reason == DROP_REJECTED else [target for target in found if not self.circular(letter, target)]
+                log.warning("a dead letter of queue '%s' finds no way: %s", queue.name, error)
+                return None
+        if reason != DROP_REJECTED:
+            found = [target for target in found if not self.circular(letter, target)]
+        return (letter, found) if found else None
+
+    def post(self, queue: Queue, message: Message, letter: deadletter.DeadLetter, targets: Sequence[Target]) -> bool:
+        """Enqueue the dead letter. Did all of the queues take it?"""
+        fields = shortstr(queue.promises.dead_letter_exchange or "") + shortstr(letter.keys[0])
+        persistent = message[0] & PERSISTENT != 0
+        _, refused = self.broker.enqueue(
+            targets, durable_ids(targets), persistent, fields, letter.content, letter.origin
         )
-        if targets:
-            fields = shortstr(name) + shortstr(letter.keys[0])
-            self.broker.enqueue(targets, durable_ids(targets), persistent, fields, letter.content, letter.origin)
+        return not refused
 
     def unused(self, queue: Queue) -> None:
         """Nobody has used the queue for its x-expires: it is deleted, with what is in it."""

@@ -23,15 +23,14 @@ client sends under these names is passed on until a death overwrites it. Here th
 the message's origin says who wrote that: channel number 0 is the broker's (see core/message).
 
 *The keys.* A dead letter is routed by the queue's dead letter routing key, or else by the keys that the message had:
-its routing key and CC. RabbitMQ leaves the CC header in when a dead letter routing key has replaced them all, and
-remembers beside the message that it no longer counts; here the bit REKEYED of the origin does.
+its routing key, CC and BCC; x-death does not tell of the last. RabbitMQ leaves the CC header in when a dead letter
+routing key has replaced them all, and remembers beside the message that it no longer counts; here the bit REKEYED of
+the origin does.
 
 *Cycles.* A dead letter that comes to a queue in which it died before, and in all that time was rejected by no consumer,
 would go round for ever: it is not delivered to that queue. A rejection breaks the cycle, somebody wanted it.
 
-Two limits come with that. BCC keys are taken out of a header when it is published, so they do not route a dead letter,
-as they do in RabbitMQ. And a header that outgrew a consumer's frame_max is sent all the same, as RabbitMQ does: there
-is no way to split one.
+A header that outgrew a consumer's frame_max is sent all the same, as RabbitMQ does: there is no way to split one.
 
 Source: RabbitMQ's rabbit_dead_letter, mc (record_death, is_death_cycle) and mc_amqpl (death_table).
 """
@@ -41,17 +40,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
-from amqpd.core.message import REKEYED, Content, Message, exchange_of, props_of, routing_key_of, with_props
+from amqpd.core.message import BLIND, REKEYED, Content, Message, exchange_of, props_of, routing_key_of, with_props
 from amqpd.errors import FrameError
 from amqpd.wire import properties
 from amqpd.wire.framing import erlang_binary
 from amqpd.wire.tables import Field, Table, long, longstr, subtable
 
-__all__ = ["DeadLetter", "Reason", "cycle_text", "dead_letter", "is_cycle", "redelivered"]
+__all__ = [
+    "DeadLetter",
+    "Reason",
+    "cycle_text",
+    "dead_letter",
+    "headers_of",
+    "is_cycle",
+    "keys_in",
+    "redelivered",
+]
 
 Reason: TypeAlias = Literal["rejected", "expired", "maxlen", "delivery_limit"]
 
 DEATHS: Final = "x-death"
+ACQUIRED_COUNT: Final = "x-acquired-count"
 DELIVERY_COUNT: Final = "x-delivery-count"
 
 REJECTED: Final = longstr("rejected")
@@ -78,7 +87,7 @@ def dead_letter(message: Message, *, queue: str, reason: Reason, routing_key: st
     """
     props, origin = props_of(message), message[3]
     headers = headers_of(props)
-    keys = keys_in(headers, message)
+    keys, blind = keys_in(headers, message)
     death: Table = {}
     expiration = properties.facts(props).expiration
     if expiration is not None:
@@ -94,8 +103,8 @@ def dead_letter(message: Message, *, queue: str, reason: Reason, routing_key: st
     props = properties.rewrite(props, headers=recorded, expiration=None)
     content, origin = with_props(message, props, 0)
     if routing_key is not None:
-        keys, origin = [routing_key], origin | REKEYED
-    return DeadLetter(content, origin, keys, recorded, props)
+        return DeadLetter(content, origin | REKEYED, [routing_key], recorded, props)
+    return DeadLetter(content, origin, [*keys, *blind], recorded, props)
 
 
 def record(headers: Table, history: list[Field], death: Table) -> Table:
@@ -113,10 +122,13 @@ def record(headers: Table, history: list[Field], death: Table) -> Table:
     return headers | {DEATHS: Field("A", [subtable(death), *history])} | last
 
 
-def keys_in(headers: Table, message: Message) -> list[str]:
-    """The keys that the message, whose headers these are, was routed by."""
-    key = routing_key_of(message)
-    return [key] if message[3] & REKEYED or "CC" not in headers else [key, *properties.copies(headers)[0]]
+def keys_in(headers: Table, message: Message) -> tuple[list[str], list[str]]:
+    """The keys that the message, whose headers these are, was routed by: those to be told, and the blind copies."""
+    key, origin = routing_key_of(message), message[3]
+    if origin & REKEYED:
+        return [key], []
+    copies, blind_copies = properties.copies(headers)
+    return [key, *copies], list(blind_copies) if origin & BLIND else []
 
 
 def headers_of(props: bytes) -> Table:
@@ -152,12 +164,16 @@ def cycle_text(headers: Table, target: str) -> str:
     )
 
 
-def redelivered(message: Message, count: int) -> Message:
-    """The message for a redelivery that says in x-delivery-count how often it was delivered before.
+def redelivered(message: Message, acquired: int, failed: int) -> Message:
+    """The message for a redelivery that says in x-acquired-count how often it was delivered before, and in
+    x-delivery-count how often that was a failure, if ever.
 
     To be sent, and forgotten. The origin keeps its channel number, so that this makes nobody's x-death the broker's.
     """
     props = props_of(message)
-    props = properties.rewrite(props, headers=headers_of(props) | {DELIVERY_COUNT: long(count)})
+    told: Table = {ACQUIRED_COUNT: long(acquired)}
+    if failed:
+        told[DELIVERY_COUNT] = long(failed)
+    props = properties.rewrite(props, headers=headers_of(props) | told)
     content, origin = with_props(message, props, message[3] & CHANNEL)
     return message[0], message[1], content, origin, message[4]

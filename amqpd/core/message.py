@@ -9,7 +9,7 @@ messages that is the difference between a stall of 25 ms and one of over 100. Wh
     routing   exchange and routing key as the basic.deliver fields that carry them: two shortstrs
     content   the publisher's header frame and body frames as they came: one bytes, or, when the content is larger than
               SLICE_MAX, a tuple of bytes, each one whole frame (it is never joined in the loop)
-    origin    channel number | largest frame's total size in octets << 16 | REKEYED: when the content can go out
+    origin    channel number | largest frame's total size in octets << 16 | REKEYED | BLIND: when the content can go out
               unchanged. Channel number 0, on which no client can publish: the broker wrote the header's history of
               deaths (see core/deadletter); who changes a client's header for another reason keeps its channel number
     deadline  wall clock in milliseconds from which on it is not delivered; 0: never
@@ -20,19 +20,23 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TypeAlias
 
+from amqpd.wire import properties
 from amqpd.wire.framing import HEADER, frame
 from amqpd.wire.outgoing import Content
 
 __all__ = [
+    "BLIND",
     "PERSISTENT",
     "REKEYED",
     "SLICE_MAX",
     "Content",
     "Message",
     "exchange_of",
+    "has_priority",
     "props_of",
     "routing_key_of",
     "with_props",
+    "without_blind_copies",
 ]
 
 Message: TypeAlias = tuple[int, bytes, Content, int, int]
@@ -45,6 +49,10 @@ PERSISTENT = 1
 REKEYED = 1 << 56
 """The bit of a message's origin that says that its routing key took the place of all keys it was published with: the CC
 header is still there, but no longer routes."""
+
+BLIND = 1 << 57
+"""The bit of a message's origin that says that its headers have a BCC, whose keys route its dead letters and are to be
+seen by nobody. It makes the origin larger than any frame_max: such a content never goes out unchanged."""
 
 LARGEST_MASK = (1 << 40) - 1
 
@@ -73,6 +81,13 @@ def props_of(message: Message) -> bytes:
     return header[FRAME_HEAD + HEADER_HEAD : FRAME_HEAD + size]
 
 
+def has_priority(message: Message) -> bool:
+    """Is there a priority among its properties? (See the drawing in wire/properties.)"""
+    content = message[2]
+    header = content if isinstance(content, bytes) else content[0]
+    return header[FRAME_HEAD + HEADER_HEAD] & 0x08 != 0
+
+
 def with_props(message: Message, props: bytes, number: int) -> tuple[Content, int]:
     """The message's content with other properties, and its origin when that header came on channel `number`.
 
@@ -90,7 +105,15 @@ def with_props(message: Message, props: bytes, number: int) -> tuple[Content, in
         changed = header + content[payload_end + 1 :]
     else:
         changed = (header, *frames_in(content, payload_end + 1))
-    return changed, number | largest << 16 | origin & REKEYED
+    return changed, number | largest << 16 | origin & (REKEYED | BLIND)
+
+
+def without_blind_copies(content: Content, origin: int) -> Content:
+    """The content as it is sent, of a message that has BLIND."""
+    message = 0, b"", content, origin, 0
+    props = props_of(message)
+    kept = {name: field for name, field in properties.headers(props).items() if name != "BCC"}
+    return with_props(message, properties.rewrite(props, headers=kept), 0)[0]
 
 
 def frames_in(content: bytes, start: int) -> Iterator[bytes]:

@@ -96,16 +96,25 @@ class Entrance(NamedTuple):
 class Plans:
     """The plans of one user in one virtual host."""
 
-    def __init__(self, vhost: VHost, user: str, access: Access, replies: Mapping[str, ReplyTarget]) -> None:
+    def __init__(
+        self, vhost: VHost, user: str, access: Access, replies: Mapping[str, ReplyTarget], traced: bool = False
+    ) -> None:
         self.vhost = vhost
         self.user = user
         self.access = access
         self.replies = replies
+        self.traced = traced
+        """Is each message to be asked, so that it can be shown to the firehose?"""
         self.known: dict[bytes, Plan] = {}
         self.entrances: dict[str, Entrance] = {}
         self.once: set[bytes] = set()
         """Arguments that were seen once: a plan is kept from the second time on, so that names which are used once (the
         queue of one request) push out none and hold nothing."""
+
+    def trace(self, traced: bool) -> None:
+        """Have each message asked from now on, or no longer."""
+        self.traced = traced
+        self.forget()
 
     def forget(self) -> None:
         """Permissions have changed: nothing that was worked out holds."""
@@ -122,6 +131,8 @@ class Plans:
         if plan is not None and plan.guard.epoch == plan.epoch:
             return plan
         plan = self.make(exchange_name, key)
+        if self.traced:
+            plan.targets = None
         if plan.guard is not UNGUARDED:
             self.remember(arguments, plan)
         return plan

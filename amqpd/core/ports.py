@@ -34,6 +34,7 @@ __all__ = [
     "Recovered",
     "Row",
     "Snapshot",
+    "Stuck",
     "TopicPermissionRow",
     "UserRow",
     "VHostRow",
@@ -74,7 +75,7 @@ class Journal(Protocol):
         """The messages left the queue unconsumed: DROP_* below says why."""
 
     def returned(self, queue: int, message_id: int, count: int) -> None:
-        """The message came back to the queue after `count` deliveries."""
+        """The message came back to the queue; `count` is what core/queues/counts packs into a number."""
 
     def forget_queue(self, queue: int) -> None:
         """The queue is gone from the catalog, its deletion committed: its records are garbage. Nothing is written."""
@@ -93,6 +94,10 @@ DROP_REJECTED = 4
 DROP_DELIVERY_LIMIT = 5
 
 
+Stuck: TypeAlias = tuple[Message, int, frozenset[str]]
+"""A dead letter that is kept: the message, why it died (DROP_*), the queues that have it already."""
+
+
 class Burial(Protocol):
     """Where messages go that a queue with a dead-letter exchange gives up, and queues that nobody uses."""
 
@@ -104,7 +109,8 @@ class Burial(Protocol):
 
 
 class Recovered(NamedTuple):
-    """A message that was found in the journal: `deliveries` of it so far; `redelivered` goes out with it."""
+    """A message that was found in the journal: the count of its last return (see core/queues/counts), 0 if there was
+    none; `redelivered` goes out with it."""
 
     message: Message
     redelivered: bool

@@ -1,6 +1,7 @@
 """Definitions over HTTP.
 
-/api/definitions[/VHOST]       GET ?download=NAME, POST
+/api/definitions[/VHOST]         GET ?download=NAME, POST
+/api/apply-definitions[/VHOST]   POST ?plan=true&prune=true      (not RabbitMQ's; see definitions/applying)
 
 A POST has the document as its body, or as the field `file` of a form.
 Source: RabbitMQ's rabbit_mgmt_wm_definitions.
@@ -16,9 +17,9 @@ from aiohttp import BodyPartReader, web
 from amqpd.auth.users import UserStore
 from amqpd.core.broker import Broker
 from amqpd.core.vhost import VHost
-from amqpd.definitions import About, DefinitionsError, export, import_definitions, parse
+from amqpd.definitions import About, DefinitionsError, apply, export, import_definitions, parse, plan
 from amqpd.management.about import NodeInfo
-from amqpd.management.conventions import Refusal, not_found
+from amqpd.management.conventions import Refusal, json_response, not_found, query_flag
 
 __all__ = ["Definitions"]
 
@@ -45,6 +46,8 @@ class Definitions:
             web.post("/api/definitions", self.post),
             web.get(one, self.get),
             web.post(one, self.post),
+            web.post("/api/apply-definitions", self.apply),
+            web.post("/api/apply-definitions/{vhost:[^/]+}", self.apply),
         ]
 
     def vhost(self, request: web.Request) -> VHost | None:
@@ -82,6 +85,19 @@ class Definitions:
         except DefinitionsError as error:
             raise Refusal(400, str(error)) from None
         return web.Response(status=204)
+
+    async def apply(self, request: web.Request) -> web.Response:
+        vhost, prune = self.vhost(request), query_flag(request, "prune")
+        only = vhost.name if vhost is not None else None
+        try:
+            document = parse(await body(request) or b"{}")
+            if query_flag(request, "plan"):
+                steps = plan(self.broker, self.users, document, only, prune)
+            else:
+                steps = await apply(self.broker, self.users, document, only, prune)
+        except DefinitionsError as error:
+            raise Refusal(400, str(error)) from None
+        return json_response([step._asdict() for step in steps])
 
 
 async def body(request: web.Request) -> bytes:

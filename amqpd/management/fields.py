@@ -86,7 +86,7 @@ def queue(queue: Queue, node: str) -> Item:
         "node": node,
         "state": "running",
         **policies(queue.applied),
-        "messages": queue.ready + queue.unacked,
+        "messages": queue.ready + queue.unacked + len(queue.held) + len(queue.stuck),
         "messages_ready": queue.ready,
         "messages_unacknowledged": queue.unacked,
         "consumers": len(queue.rota.members),

@@ -22,6 +22,7 @@ from amqpd.management.definitions import Definitions
 from amqpd.management.limits import Limits
 from amqpd.management.nodes import Nodes
 from amqpd.management.parameters import Parameters
+from amqpd.management.routing import Routing
 from amqpd.management.topology import Topology
 
 __all__ = ["Management", "application"]
@@ -38,6 +39,7 @@ def application(broker: Broker, users: UserStore, node: NodeInfo, authenticate: 
     app = web.Application(middlewares=[errors, authentication(authenticate)])
     app.router.add_routes(Nodes(broker, node).routes())
     app.router.add_routes(Topology(broker, node.name).routes())
+    app.router.add_routes(Routing(broker).routes())
     app.router.add_routes(Clients(broker, node.name).routes())
     app.router.add_routes(Administration(broker, users, node.name).routes())
     app.router.add_routes(Parameters(broker).routes())

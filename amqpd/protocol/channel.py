@@ -18,10 +18,13 @@ from amqpd.core import deadletter, operations
 from amqpd.core.message import Message
 from amqpd.core.operations import Done
 from amqpd.core.queues.consumer import UNLIMITED, Consumer, Deliver
+from amqpd.core.queues.counts import acquired, failed
 from amqpd.core.queues.ledger import Ledger, Run
 from amqpd.core.queues.reply import ReplyTarget
 from amqpd.errors import AmqpError, FrameError, UnexpectedFrame
+from amqpd.protocol import describe, patience, publishing, tracing
 from amqpd.protocol.confirms import Confirms
+from amqpd.protocol.publishing import Take
 from amqpd.protocol.states import ChannelState, check_channel
 from amqpd.wire import express, framing, methods, outgoing
 from amqpd.wire.methods import commands
@@ -86,8 +89,11 @@ class Channel:
         # Publishing
         self.confirms: Confirms | None = None
         self.transaction: Transaction | None = None
+        self.take: Take = tracing.publish if self.vhost.row.tracing else publishing.deliver
+        """What is done with a publish that has been checked and routed."""
         self.cost = 0
         """Work units of what the lane took last."""
+        self.broker.emit("channel.created", describe.created_channel(self))
 
     # ------------------------------------------------------------------------------------------ frames in
 
@@ -222,6 +228,17 @@ class Channel:
             return self.global_prefetch - self.ledger.unacked
         return UNLIMITED
 
+    def serve(self, consumer: Consumer) -> None:
+        """Give the consumer its deliver function."""
+        deliver = self.deliverer(consumer.tag, None if consumer.no_ack else consumer)
+        consumer.deliver = tracing.deliverer(self, consumer, deliver) if self.vhost.row.tracing else deliver
+
+    def trace(self) -> None:
+        """The firehose has been turned on or off."""
+        self.take = tracing.publish if self.vhost.row.tracing else publishing.deliver
+        for consumer in self.consumers.values():
+            self.serve(consumer)
+
     def deliverer(self, tag: str, consumer: Consumer | None) -> Deliver:
         """The deliver function of a consumer, with all that is the same for each of its deliveries worked out.
 
@@ -236,7 +253,7 @@ class Channel:
         def deliver(messages: list[Message], redelivered: bool, count: int) -> int:
             delivery_tag = add(queue, consumer, messages, count) if queue is not None else skip(len(messages))
             if count and queue is not None and queue.counting:
-                messages = [deadletter.redelivered(messages[0], count)]
+                messages = [deadletter.redelivered(messages[0], acquired(count), failed(count))]
             octets = rebuilt = 0
             last_routing = last_origin = None
             for _, routing, content, origin, _ in messages:
@@ -302,10 +319,10 @@ class Channel:
             run.queue.reject(run)
         self.give_room(runs)
 
-    def requeue(self, runs: list[Run]) -> None:
-        """The deliveries go back to their queues."""
+    def requeue(self, runs: list[Run], *, failed: bool) -> None:
+        """The deliveries go back to their queues; a failure is what counts against a delivery limit."""
         for run in runs:
-            run.queue.requeue(run)
+            run.queue.requeue(run, failed)
         self.give_room(runs)
 
     def give_room(self, runs: list[Run]) -> None:
@@ -322,6 +339,10 @@ class Channel:
         for consumer in self.consumers.values():
             if consumer.parked:
                 consumer.queue.room_again(consumer)
+
+    def promises_changed(self, consumer: Consumer) -> None:
+        """The consumer's queue promises something else from now on."""
+        patience.watch(self, consumer)
 
     def consumer_cancelled(self, consumer: Consumer) -> None:
         """The broker has taken the consumer off its queue; the client is told if it understands that."""
@@ -360,7 +381,8 @@ class Channel:
         # Consumers first, so that nothing that is requeued comes back to where it came from.
         for consumer in consumers:
             operations.cancel_consumer(self.broker, self.vhost, consumer)
-        self.requeue(self.ledger.take(0, True))
+        self.requeue(self.ledger.take(0, True), failed=True)
+        self.broker.emit("channel.closed", describe.created_channel(self))
 
 
 CLOSE = b"\x00\x14\x00\x28"

@@ -1,4 +1,5 @@
-"""Connections and channels as the management API shows them: RabbitMQ's field names, values that are true."""
+"""Connections and channels as the management API shows them, and as events tell of them: RabbitMQ's field names, values
+that are true."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from amqpd.protocol.channel import Channel
     from amqpd.protocol.session import Session
 
-__all__ = ["channel", "connection"]
+__all__ = ["channel", "closed", "connection", "created", "created_channel", "login"]
 
 
 def connection(session: Session) -> dict[str, object]:
@@ -64,4 +65,64 @@ def channel(channel: Channel) -> dict[str, object]:
         "messages_unconfirmed": confirms.unconfirmed if confirms is not None else 0,
         "messages_uncommitted": len(transaction.publishes) if transaction is not None else 0,
         "acks_uncommitted": transaction.settling if transaction is not None else 0,
+    }
+
+
+# -------------------------------------------------------------------------------------------------- events
+
+
+def login(session: Session, user: str) -> dict[str, object]:
+    """A login that was tried."""
+    return {
+        "name": user,
+        "connection_type": "network",
+        "connection_name": session.name,
+        "host": session.peer.host,
+        "port": session.peer.port,
+        "peer_host": session.peer.peer_host,
+        "peer_port": session.peer.peer_port,
+        "protocol": "AMQP 0-9-1",
+        "auth_mechanism": session.mechanism,
+        "ssl": False,
+    }
+
+
+def created(session: Session) -> dict[str, object]:
+    """A connection that is open."""
+    return {
+        **login(session, session.user),
+        "name": session.name,
+        "user_provided_name": session.connection_label,
+        "user": session.user,
+        "vhost": session.vhost_name,
+        "timeout": session.heartbeat.interval,
+        "frame_max": session.frame_max,
+        "channel_max": session.channel_max,
+        "client_properties": session.client_properties,
+        "connected_at": session.connected_at,
+        "node": session.broker.node_name,
+        "user_who_performed_action": session.user,
+    }
+
+
+def closed(session: Session) -> dict[str, object]:
+    """A connection that was open and is no more."""
+    return {
+        "name": session.name,
+        "node": session.broker.node_name,
+        "vhost": session.vhost_name,
+        "client_properties": session.client_properties,
+        "user_who_performed_action": session.user,
+    }
+
+
+def created_channel(channel: Channel) -> dict[str, object]:
+    """A channel that is open, or was."""
+    return {
+        "name": f"{channel.connection_name} ({channel.number})",
+        "connection": channel.connection_name,
+        "number": channel.number,
+        "user": channel.user,
+        "vhost": channel.vhost.name,
+        "user_who_performed_action": channel.user,
     }

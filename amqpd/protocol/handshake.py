@@ -22,6 +22,7 @@ from amqpd.core import operations
 from amqpd.core.operations import Actor
 from amqpd.core.ports import LoginRefused
 from amqpd.errors import AccessRefused, AmqpError, CommandInvalid, NotAllowed, SyntaxError_
+from amqpd.protocol import describe
 from amqpd.protocol.states import State
 from amqpd.wire import framing, methods
 from amqpd.wire.methods import commands
@@ -93,10 +94,12 @@ def login(session: Session, response: str) -> None:
     except LoginRefused as refused:
         if refused.malformed:
             raise SyntaxError_(str(refused)) from None
+        session.broker.emit("user.authentication.failure", describe.login(session, refused.user))
         refuse_login(session, refused)
         return
     session.user = identity.user
     session.tags = identity.tags
+    session.broker.emit("user.authentication.success", describe.login(session, identity.user))
     settings = session.settings
     session.frame_max = settings.frame_max
     session.state = State.TUNING
@@ -178,6 +181,7 @@ def open_(session: Session, method: Any) -> None:
     session.deadline = None
     broker.connections[session] = None
     session.alarms_changed()
+    broker.emit("connection.created", describe.created(session))
     label = session.connection_label
     log.info(
         "connection %s%s: user '%s' authenticated and granted access to vhost '%s'",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from amqpd.core.message import BLIND, without_blind_copies
 from amqpd.core.turn import Turn
 from amqpd.wire import outgoing
 
@@ -76,8 +77,10 @@ class Outbox:
 
     def send_content(self, content: outgoing.Content, origin: int, number: int, frame_max: int) -> int:
         """A message's content, as it is or with frames made for this channel; its octets."""
-        if origin & 0xFFFF == number and (not frame_max or origin >> 16 <= frame_max):
-            pieces: Sequence[bytes] = (content,) if isinstance(content, bytes) else content
+        if origin & BLIND:
+            pieces: Sequence[bytes] = outgoing.content_for(without_blind_copies(content, origin), number, frame_max)
+        elif origin & 0xFFFF == number and (not frame_max or origin >> 16 <= frame_max):
+            pieces = (content,) if isinstance(content, bytes) else content
         else:
             pieces = outgoing.content_for(content, number, frame_max)
         self.pieces.extend(pieces)

@@ -9,11 +9,11 @@ Source: RabbitMQ's rabbit_channel, handle_method(basic.publish).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from amqpd.core.broker import NOT_REFUSED
-from amqpd.core.message import PERSISTENT, SLICE_MAX, Message
+from amqpd.core.message import BLIND, PERSISTENT, SLICE_MAX, Message
 from amqpd.core.plan import Plan, Target, durable_ids
 from amqpd.core.queues.reply import REPLY_TO
 from amqpd.core.routing import reaches
@@ -24,7 +24,12 @@ from amqpd.wire import framing, outgoing, properties
 if TYPE_CHECKING:
     from amqpd.protocol.channel import Channel, Content
 
-__all__ = ["deliver", "express", "publish"]
+__all__ = ["Take", "deliver", "express", "publish"]
+
+Take: TypeAlias = (
+    "Callable[[Channel, bool, bytes, Sequence[Target], Sequence[int], bool, outgoing.Content, int, int | None], bool]"
+)
+"""`deliver`, or what stands in its place."""
 
 MANDATORY = 1
 """The bit in the last octet of basic.publish."""
@@ -161,25 +166,26 @@ def publish(channel: Channel, content: Content) -> None:
     plan = channel.plans.find(content.arguments, method.exchange, method.routing_key)
     assert content.props is not None
     facts = properties.facts(content.props)
-    targets, durable, ttl = plan.targets, plan.durable, None
+    targets, durable, ttl, blind = plan.targets, plan.durable, None, 0
     if not facts.plain or targets is None:
-        targets, ttl = consider(channel, content, plan, facts)
+        targets, ttl, blind = consider(channel, content, plan, facts)
         durable = durable_ids(targets)
     frames: outgoing.Content
     small = sum(map(len, content.frames)) <= SLICE_MAX
     frames = b"".join(content.frames) if small else tuple(content.frames)
-    origin = channel.number | content.largest << 16
+    origin = channel.number | content.largest << 16 | blind
     if channel.transaction is not None:
         channel.transaction.publish(method.mandatory, plan, targets, facts.persistent, frames, origin, ttl)
     else:
-        deliver(channel, method.mandatory, plan.routing, targets, durable, facts.persistent, frames, origin, ttl)
+        channel.take(channel, method.mandatory, plan.routing, targets, durable, facts.persistent, frames, origin, ttl)
 
 
 def consider(
     channel: Channel, content: Content, plan: Plan, facts: properties.Facts
-) -> tuple[Sequence[Target], int | None]:
+) -> tuple[Sequence[Target], int | None, int]:
     """A message that must be looked at more closely: its properties are checked, and rewritten where the broker does
-    that, and its targets are found by more than its routing key. The targets, and how long it is to live."""
+    that, and its targets are found by more than its routing key. The targets, how long it is to live, and BLIND if it
+    has a BCC."""
     props = content.props
     assert props is not None
     if facts.reply_to is not None:
@@ -195,12 +201,9 @@ def consider(
         targets = channel.plans.route(plan, (plan.key, *copies, *blind_copies), headers, props)
     else:
         targets = plan.targets
-    if "BCC" in headers:
-        kept = {name: field for name, field in headers.items() if name != "BCC"}
-        props = properties.rewrite(props, headers=kept)
     if props is not content.props:
         replace_header(channel, content, props)
-    return targets, ttl
+    return targets, ttl, BLIND if "BCC" in headers else 0
 
 
 def check_user_id(channel: Channel, user_id: bytes) -> None:

@@ -437,12 +437,18 @@ class Session:
         self.throttle.release()
         operations.close_connection(self.broker, self.vhost, self)
         self.broker.connections.pop(self, None)
+        self.broker.emit("connection.closed", describe.closed(self))
 
     # ----------------------------------------------------------------------------------------- for others
 
     def alarms_changed(self) -> None:
         """The first alarm of the node is on, or the last one is off."""
         self.throttle.alarms_changed()
+
+    def tracing_changed(self) -> None:
+        """The firehose has been turned on or off."""
+        for channel in self.channels.values():
+            channel.trace()
 
     def capable(self, capability: str) -> bool:
         """Did the client say that it understands this?"""

@@ -25,5 +25,8 @@ class SessionSettings:
     max_message_size: int = 16 << 20
     max_connections: int | None = None
     consumer_max_per_channel: int | None = None
+    consumer_timeout: int | None = None
+    consumer_timeout_closes: bool = False
+    """Does a consumer that keeps a delivery for too long cost its channel, not only itself?"""
     qos_update_existing_consumers: bool = False
     server_properties: Table = field(default_factory=dict)

@@ -27,7 +27,17 @@ from struct import error as StructError
 from typing import Any, Final, NamedTuple
 
 from amqpd.errors import FrameError, PreconditionFailed
-from amqpd.wire.tables import Table, TableError, decode_table, encode_table, from_json, json_text, type_name
+from amqpd.wire.tables import (
+    Field,
+    Table,
+    TableError,
+    decode_table,
+    encode_table,
+    from_json,
+    json_text,
+    longstr,
+    type_name,
+)
 from amqpd.wire.tables import to_json as table_to_json
 
 __all__ = [
@@ -43,6 +53,7 @@ __all__ = [
     "headers",
     "octets",
     "rewrite",
+    "table",
     "to_json",
 ]
 
@@ -215,6 +226,20 @@ def headers(props: bytes) -> Table:
         return decode_table(props, span[0])[0]
     except TableError:
         raise _undecodable(props) from None
+
+
+def table(props: bytes) -> Table:
+    """The properties but the headers as fields of a table: texts as long strings, numbers as integers."""
+    found: Table = {}
+    for name, (start, end) in _spans(props).items():
+        if name == "headers":
+            continue
+        if name in ("delivery_mode", "priority", "timestamp"):
+            number = int.from_bytes(props[start:end], "big")
+            found[name] = Field("I" if number < 1 << 31 else "l", number)
+        else:
+            found[name] = longstr(props[start + 1 : end].decode("utf-8", "surrogateescape"))
+    return found
 
 
 def octets(props: bytes, name: str) -> bytes | None:

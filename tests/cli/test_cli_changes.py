@@ -155,3 +155,12 @@ def test_all_connections_are_closed(broker: Controlled, ctl: Ctl) -> None:
     assert all(isinstance(broker.do(client.frames)[-1], commands.Connection.Close) for client in clients)
     broker.connect()
     assert ctl("close_all_connections --global bye -q").output == "Closed 1 connections\n"
+
+
+def test_tracing(broker: Controlled, ctl: Ctl) -> None:
+    assert ctl("trace_on").output == 'Starting tracing for vhost "/" ...\nTrace enabled for vhost /\n'
+    assert broker.world.broker.vhosts["/"].row.tracing is True
+    assert ctl("trace_off -q").output == ""
+    assert broker.world.broker.vhosts["/"].row.tracing is False
+    result = ctl("trace_on -p missing")
+    assert (result.exit_code, result.stderr) == (65, "Error: Virtual host 'missing' does not exist\n")

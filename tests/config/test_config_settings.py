@@ -244,6 +244,7 @@ default_permissions.write = .*
 vm_memory_high_watermark.relative = 0.6
 disk_free_limit.absolute = 2GB
 consumer_timeout = 3600000
+consumer_disconnected_timeout = 60000
 heartbeat = 30
 channel_max = 1024
 load_definitions = /etc/rabbitmq/definitions.json
@@ -260,7 +261,7 @@ deprecated_features.permit.global_qos = true
 IGNORED = (
     "management.tcp.port",
     "management_agent.disable_metrics_collector",
-    "consumer_timeout",
+    "consumer_disconnected_timeout",
     "cluster_formation.peer_discovery_backend",
     "cluster_formation.k8s.host",
     "cluster_partition_handling",

@@ -298,8 +298,8 @@ class TestTrust:
         props = b"\x20\x00" + (5).to_bytes(4, "big") + b"\x01a?xx"
         letter = die(published(props))
         assert len(deaths(letter)) == 1
-        _, _, content, _, _ = redelivered(published(props), 1)
-        assert headers_in(content) == {"x-delivery-count": long(1)}
+        _, _, content, _, _ = redelivered(published(props), 1, 1)
+        assert headers_in(content) == {"x-acquired-count": long(1), "x-delivery-count": long(1)}
 
 
 class TestFrames:
@@ -405,17 +405,22 @@ class TestCycles:
 class TestDeliveryCount:
     def test_it_is_a_long_among_the_client_s_headers(self) -> None:
         message = published(properties.encode(EVERYTHING))
-        _, _, content, origin, _ = redelivered(message, 3)
-        assert headers_in(content) == {"zebra": longstr("z"), "apple": long(1), "x-delivery-count": long(3)}
+        _, _, content, origin, _ = redelivered(message, 5, 3)
+        assert headers_in(content) == {
+            "zebra": longstr("z"),
+            "apple": long(1),
+            "x-acquired-count": long(5),
+            "x-delivery-count": long(3),
+        }
         props = props_of((2, message[1], content, origin, 0))
         assert properties.rewrite(props, headers=None) == properties.rewrite(props_of(message), headers=None)
 
     def test_it_takes_the_place_of_a_client_s_own(self) -> None:
-        _, _, content, _, _ = redelivered(plain({"x-delivery-count": longstr("many")}), 1)
-        assert headers_in(content) == {"x-delivery-count": long(1)}
+        _, _, content, _, _ = redelivered(plain({"x-delivery-count": longstr("many")}), 1, 1)
+        assert headers_in(content) == {"x-acquired-count": long(1), "x-delivery-count": long(1)}
 
     def test_it_can_go_out_as_it_is_on_the_publisher_s_channel(self) -> None:
-        _, _, content, origin, _ = redelivered(plain(), 1)
+        _, _, content, origin, _ = redelivered(plain(), 1, 1)
         assert isinstance(content, bytes)
         first, _ = frames_of(content)
         assert content == b"".join(outgoing.content_for(content, CHANNEL, 0))
@@ -423,19 +428,19 @@ class TestDeliveryCount:
 
     def test_it_makes_no_client_s_history_the_broker_s(self) -> None:
         forged = plain({"x-death": Field("A", [subtable({"queue": longstr("q"), "reason": longstr("rejected")})])})
-        _, _, content, origin, _ = redelivered(forged, 1)
+        _, _, content, origin, _ = redelivered(forged, 1, 1)
         assert deaths(die((2, forged[1], content, origin, 0)))[0]["count"] == long(1)
 
     def test_a_dead_letter_s_history_stays_the_broker_s(self) -> None:
         letter = die(plain({"CC": longstrs("copy")}), key="dead")
-        _, _, content, origin, _ = redelivered(again(letter), 1)
+        _, _, content, origin, _ = redelivered(again(letter), 1, 1)
         assert origin & 0xFFFF == 0
         assert origin & REKEYED
-        assert headers_in(content) == letter.headers | {"x-delivery-count": long(1)}
+        assert headers_in(content) == letter.headers | {"x-acquired-count": long(1), "x-delivery-count": long(1)}
 
     def test_large_bodies_are_shared(self) -> None:
         message = published(properties.encode({}), bodies=(b"x" * SLICE_MAX,))
-        _, _, content, _, _ = redelivered(message, 1)
+        _, _, content, _, _ = redelivered(message, 1, 0)
         assert content[1] is message[2][1]
 
 

@@ -1,6 +1,6 @@
 """Quorum-typed queues count returns: x-delivery-count, the delivery limit and what happens beyond (semantics 3.5).
 
-Returns are made by basic.reject here, which counts in every version of RabbitMQ.
+A reject and a lost consumer are failures, which count; a nack is a return, which does not.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def test_the_count_is_a_long_beside_the_messages_own_headers(client: Client) -> 
     taken(client, 1)
     message = get(client, "q")
     assert message is not None
-    assert message.headers == {"own": "kept", "x-delivery-count": 1}
+    assert message.headers == {"own": "kept", "x-acquired-count": 1, "x-delivery-count": 1}
     assert (message.properties.correlation_id, message.properties.priority) == ("c", 3)
     client.method(1, C.Basic.Reject, delivery_tag=message.method.delivery_tag, requeue=True)
     assert b"\x10x-delivery-countl" + pack(">q", 2) in peek(client, "q")
@@ -245,6 +245,61 @@ def test_several_consumers_share_the_count(world: World, client: Client) -> None
                 each.send(reject(message.method.delivery_tag))
     assert seen == counts(3)
     assert bodies(client.method(1, C.Basic.Get, queue="dead")) == [b"x"]
+
+
+def test_nacks_are_no_failures(client: Client) -> None:
+    """They are counted in x-acquired-count, and x-delivery-count is not there before the first failure."""
+    quorum(client, 1)
+    client.publish("", "q", b"x")
+    seen: list[dict[str, Any]] = []
+    for _ in range(30):
+        message = get(client, "q")
+        assert message is not None
+        seen.append(message.headers)
+        client.method(1, C.Basic.Nack, delivery_tag=0, multiple=True, requeue=True)
+    assert seen == [{}, *({"x-acquired-count": number} for number in range(1, 30))]
+    taken(client, 1)
+    message = get(client, "q")
+    assert message is not None
+    assert message.headers == {"x-acquired-count": 31, "x-delivery-count": 1}
+    client.method(1, C.Basic.Reject, delivery_tag=message.method.delivery_tag, requeue=True)
+    assert [letter.deaths for letter in drain(client, "dead")] == [[("q", "delivery_limit", 1)]]
+
+
+def test_recover_is_no_failure(client: Client) -> None:
+    quorum(client, 0)
+    client.publish("", "q", b"x")
+    get(client, "q")
+    client.method(1, C.Basic.Recover, requeue=True)
+    message = get(client, "q")
+    assert message is not None
+    assert message.headers == {"x-acquired-count": 1}
+
+
+@pytest.mark.parametrize(("how", "count"), [(C.Basic.Reject, 1), (C.Basic.Nack, None)])
+def test_in_a_transaction_it_is_the_same(client: Client, how: type, count: int | None) -> None:
+    quorum(client)
+    client.method(1, C.Tx.Select)
+    client.publish("", "q")
+    client.method(1, C.Tx.Commit)
+    get(client, "q")
+    client.method(1, how, delivery_tag=1, requeue=True)
+    client.method(1, C.Tx.Commit)
+    message = get(client, "q")
+    assert message is not None
+    assert counted(message) == (True, count)
+
+
+def test_both_counts_outlive_a_restart(world: World, client: Client) -> None:
+    quorum(client, 5)
+    client.publish("", "q", b"1", delivery_mode=2)
+    taken(client, 2)
+    get(client, "q")
+    client.method(1, C.Basic.Nack, delivery_tag=0, multiple=True, requeue=True)
+    world = world.restart(crash=True)
+    message = get(reopen(world), "q")
+    assert message is not None
+    assert message.headers == {"x-acquired-count": 3, "x-delivery-count": 2}
 
 
 def reject(tag: int) -> bytes:

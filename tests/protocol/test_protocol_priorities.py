@@ -218,10 +218,45 @@ def test_dead_letters_have_the_priority_of_their_message(client: Client) -> None
     assert [letter.properties.priority for letter in letters] == [9, 5, 1]
 
 
-@pytest.mark.xfail(strict=True, reason="quorum queues do not look at priorities yet")
+def urgent(client: Client) -> None:
+    client.declare("quorum", durable=True, arguments={"x-queue-type": "quorum"})
+
+
 def test_a_quorum_queue_puts_the_urgent_first(client: Client) -> None:
     """Whatever its levels are, 9 is above 0."""
-    client.declare("quorum", durable=True, arguments={"x-queue-type": "quorum"})
+    urgent(client)
     publish(client, 0, 9, queue="quorum")
     message = messages(client.method(1, C.Basic.Get, queue="quorum", no_ack=True))[0]
     assert message.body == b"1/9"
+
+
+def test_a_quorum_queue_has_32_levels_and_none_is_4(client: Client) -> None:
+    urgent(client)
+    publish(client, 3, 0, None, 4, 5, 31, 255, 30, queue="quorum")
+    assert left(client, "quorum") == [b"5/31", b"6/255", b"7/30", b"4/5", b"2", b"3/4", b"0/3", b"1/0"]
+
+
+def test_what_comes_back_to_a_quorum_queue_goes_before_the_urgent(client: Client) -> None:
+    urgent(client)
+    publish(client, 1, 2, 3, queue="quorum")
+    for _ in range(3):
+        get(client, "quorum")
+    # Back come those of priority 1, 3 and 2.
+    for tag in (3, 1, 2):
+        client.method(1, C.Basic.Nack, delivery_tag=tag, requeue=True)
+    publish(client, 31, queue="quorum")
+    assert left(client, "quorum") == [b"0/1", b"2/3", b"1/2", b"0/31"]
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_the_priorities_of_a_quorum_queue_outlive_a_restart(world: World, client: Client, crash: bool) -> None:
+    urgent(client)
+    publish(client, 1, 7, None, 31, queue="quorum", delivery_mode=2)
+    get(client, "quorum")
+    client.method(1, C.Basic.Nack, delivery_tag=1, requeue=True)
+    get(client, "quorum")
+    world = world.restart(crash=crash)
+    client = world.connect()
+    client.open()
+    publish(client, 20, queue="quorum")
+    assert left(client, "quorum") == [b"3/31", b"0/20", b"1/7", b"2", b"0/1"]

@@ -16,6 +16,7 @@ from __future__ import annotations
 from amqpd.core.operations.bindings import bind, unbind
 from amqpd.core.operations.common import RESERVED_PREFIX, Actor, Done
 from amqpd.core.operations.exchanges import declare_exchange, delete_exchange, passive_exchange
+from amqpd.core.operations.explain import explain_route
 from amqpd.core.operations.limits import check_channel_limit, check_connection_limits
 from amqpd.core.operations.parameters import (
     DEFINITIONS_HASH,
@@ -61,6 +62,7 @@ __all__ = [
     "delete_exchange",
     "delete_queue",
     "delete_vhost",
+    "explain_route",
     "find_queue",
     "find_vhost",
     "list_global_parameters",

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from amqpd.core import routing
 from amqpd.core.arguments import exchange_resource, queue_resource
 from amqpd.core.broker import Broker
+from amqpd.core.events import about_binding
 from amqpd.core.exchanges.base import Binding, Exchange, Remembering
 from amqpd.core.message import PERSISTENT, props_of, routing_key_of
 from amqpd.core.operations.common import Actor, Done, check_not_default, commit, strip
@@ -80,23 +81,26 @@ def bind(
     binding = Binding(ends.source, ends.destination, routing_key, arguments)
     ends.source.type.check_binding(binding)
     if not binding.durable or binding.identity in ends.source.outgoing:
-        add(broker, vhost, binding)
+        add(broker, vhost, binding, actor)
         done(None)
         return
 
     def bound() -> None:
         if existing_ends(vhost, actor, source, destination_kind, destination, routing_key) != ends:
             raise NotFound(f"no {exchange_resource(source, vhost.name)}")
-        add(broker, vhost, binding)
+        add(broker, vhost, binding, actor)
 
     commit(broker, [Change(True, binding_row(vhost, binding))], done, bound)
 
 
-def add(broker: Broker, vhost: VHost, binding: Binding) -> None:
+def add(broker: Broker, vhost: VHost, binding: Binding, actor: Actor) -> None:
     """The binding exists from now on. When it is a new one of an exchange that remembers, its destination gets what is
     remembered, as new messages that lie in its queues alone."""
     source = binding.source.type
-    if not vhost.add_binding(binding) or not isinstance(source, Remembering):
+    if not vhost.add_binding(binding):
+        return
+    broker.emit("binding.created", about_binding(binding) | {"user_who_performed_action": actor.user})
+    if not isinstance(source, Remembering):
         return
     for message in source.remembered():
         props = props_of(message)
@@ -142,20 +146,25 @@ def unbind(
         return
     orphans: list[Exchange] = []
     if existing is not None:
-        vhost.remove_binding(existing, orphans)
+        remove(broker, vhost, existing, orphans, actor)
     # A durable binding whose own commit is still under way is not in the model yet; its drop follows it in the catalog.
     changes = [Change(False, binding_row(vhost, binding))] if binding.durable else []
 
     def unbound() -> None:
         late = from_.outgoing.get(binding.identity) if existing is None else None
         if late is not None and from_.alive:
-            vhost.remove_binding(late, [])
+            remove(broker, vhost, late, [], actor)
 
-    changes += drop_orphans(vhost, orphans)
+    changes += drop_orphans(broker, vhost, orphans)
     if changes:
         commit(broker, changes, done, unbound)
     else:
         done(None)
+
+
+def remove(broker: Broker, vhost: VHost, binding: Binding, orphans: list[Exchange], actor: Actor) -> None:
+    vhost.remove_binding(binding, orphans)
+    broker.emit("binding.deleted", about_binding(binding) | {"user_who_performed_action": actor.user})
 
 
 def binding_row(vhost: VHost, binding: Binding) -> BindingRow:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from amqpd.core import arguments as law
 from amqpd.core.arguments import exchange_resource
 from amqpd.core.broker import Broker
+from amqpd.core.events import INTERNAL, about_binding, about_exchange
 from amqpd.core.exchanges.base import Exchange, factory
 from amqpd.core.operations.common import (
     RESERVED_PREFIX,
@@ -79,7 +80,13 @@ def declare_exchange(
     existing = vhost.exchanges.get(name)
     if existing is not None:
         law.check_exchange_equivalent(
-            existing, kind=kind, durable=durable, auto_delete=auto_delete, internal=internal, arguments=arguments
+            existing,
+            kind=kind,
+            durable=durable,
+            auto_delete=auto_delete,
+            internal=internal,
+            arguments=arguments,
+            redeclare=broker.redeclare,
         )
         done(None)
         return
@@ -99,12 +106,17 @@ def declare_exchange(
         arguments=arguments,
         type=make_type(arguments),
     )
-    if not durable:
+
+    def created() -> None:
         vhost.add_exchange(exchange)
+        broker.emit("exchange.created", about_exchange(exchange) | {"user_who_performed_action": actor.user})
+
+    if not durable:
+        created()
         done(None)
         return
     row = ExchangeRow(vhost.name, name, kind, auto_delete, internal, encode_table(arguments))
-    create_durable(broker, vhost, "exchange", name, Change(True, row), done, lambda: vhost.add_exchange(exchange))
+    create_durable(broker, vhost, "exchange", name, Change(True, row), done, created)
 
 
 def delete_exchange(
@@ -127,24 +139,29 @@ def delete_exchange(
         return
     if if_unused and exchange.outgoing:
         raise PreconditionFailed(f"{exchange_resource(name, vhost.name)} in use")
-    drops = drop_exchange(vhost, exchange) + drop_orphans(vhost, vhost.remove_exchange(exchange))
+    drops = drop_exchange(broker, vhost, exchange, actor.user)
+    drops += drop_orphans(broker, vhost, vhost.remove_exchange(exchange))
     finish_drops(broker, drops, done, lambda: None)
 
 
-def drop_exchange(vhost: VHost, exchange: Exchange) -> list[Change]:
-    """The catalog's side of an exchange that goes."""
+def drop_exchange(broker: Broker, vhost: VHost, exchange: Exchange, user: str) -> list[Change]:
+    """What is told of an exchange that goes, and the catalog's side of it."""
+    who = {"user_who_performed_action": user}
+    for binding in (*exchange.outgoing.values(), *exchange.incoming):
+        broker.emit("binding.deleted", about_binding(binding) | who)
+    broker.emit("exchange.deleted", {"name": exchange.name, "vhost": vhost.name, **who})
     if not exchange.durable:
         return []
     row = ExchangeRow(vhost.name, exchange.name, exchange.kind, exchange.auto_delete, exchange.internal, b"")
     return [Change(False, row)]
 
 
-def drop_orphans(vhost: VHost, orphans: list[Exchange]) -> list[Change]:
+def drop_orphans(broker: Broker, vhost: VHost, orphans: list[Exchange]) -> list[Change]:
     """Delete the auto-delete exchanges that have lost their last binding, and those that this orphans in turn."""
     changes: list[Change] = []
     while orphans:
         exchange = orphans.pop()
         if exchange.alive:
-            changes += drop_exchange(vhost, exchange)
+            changes += drop_exchange(broker, vhost, exchange, INTERNAL)
             orphans += vhost.remove_exchange(exchange)
     return changes

@@ -67,6 +67,8 @@ def write(broker: Broker, vhost: VHost, change: Change, done: Done[None], then: 
         if not vhost.alive:
             raise NotFound(f"no vhost '{vhost.name}'")
         then()
+        if isinstance(change.row, ParameterRow):
+            tell(broker, change.row, change.put)
 
     def written(outcome: AmqpError | None) -> None:
         if outcome is None and isinstance(change.row, ParameterRow) and change.row.component in vhost.policies.named:
@@ -75,6 +77,19 @@ def write(broker: Broker, vhost: VHost, change: Change, done: Done[None], then: 
             done(outcome)
 
     commit(broker, [change], written, changed)
+
+
+def tell(broker: Broker, row: ParameterRow, put: bool) -> None:
+    """The event of a parameter that has come, changed or gone."""
+    about = {"name": row.name, "vhost": row.vhost}
+    value = json.loads(row.value) if put else {}
+    if row.component in (POLICY, OPERATOR_POLICY):
+        broker.emit("policy.set" if put else "policy.cleared", {**about, **value})
+    elif row.component == VHOST_LIMITS:
+        broker.emit("vhost.limits.set" if put else "vhost.limits.cleared", {**about, **value})
+    else:
+        about["component"] = row.component
+        broker.emit("parameter.set" if put else "parameter.cleared", {**about, "value": value} if put else about)
 
 
 class Application:

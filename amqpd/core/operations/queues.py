@@ -8,6 +8,7 @@ from typing import NamedTuple
 from amqpd.core import arguments as law
 from amqpd.core.arguments import queue_resource
 from amqpd.core.broker import Broker
+from amqpd.core.events import INTERNAL, about_binding, about_queue
 from amqpd.core.operations.common import (
     Actor,
     Done,
@@ -122,7 +123,7 @@ def declare_queue(
         return
     existing = vhost.queues.get(name)
     if existing is not None:
-        check_equivalent(actor, existing, durable, exclusive, auto_delete, arguments)
+        check_equivalent(broker, actor, existing, durable, exclusive, auto_delete, arguments)
         done(declared(existing))
         return
     check_queue_limit(vhost, name)
@@ -149,10 +150,16 @@ def with_default_type(broker: Broker, vhost: VHost, durable: bool, arguments: Ta
 
 
 def check_equivalent(
-    actor: Actor, queue: Queue, durable: bool, exclusive: bool, auto_delete: bool, arguments: Table
+    broker: Broker, actor: Actor, queue: Queue, durable: bool, exclusive: bool, auto_delete: bool, arguments: Table
 ) -> None:
     actor.check_lock(queue)
-    law.check_queue_equivalent(queue, durable=durable and not exclusive, auto_delete=auto_delete, arguments=arguments)
+    law.check_queue_equivalent(
+        queue,
+        durable=durable and not exclusive,
+        auto_delete=auto_delete,
+        arguments=arguments,
+        redeclare=broker.redeclare,
+    )
     if exclusive != (queue.owner is not None):
         raise locked(queue)
 
@@ -188,6 +195,7 @@ def create_queue(
 
     def created() -> DeclaredQueue:
         vhost.add_queue(queue)
+        broker.emit("queue.created", about_queue(queue) | {"user_who_performed_action": actor.user})
         return DeclaredQueue(name, 0, 0)
 
     if durable:
@@ -226,13 +234,20 @@ def delete_queue(
             "not supported by quorum queues"
         )
     queue.check_deletable(if_unused, if_empty)
-    remove_queue(broker, vhost, queue, done)
+    remove_queue(broker, vhost, queue, done, actor.user)
 
 
-def remove_queue(broker: Broker, vhost: VHost, queue: Queue, done: Done[int]) -> None:
-    """Delete a queue that may go: on request, with its owner, or with its last consumer."""
+def remove_queue(broker: Broker, vhost: VHost, queue: Queue, done: Done[int], user: str = INTERNAL) -> None:
+    """Delete a queue that may go: on request of this user, with its owner, or with its last consumer."""
+    bindings, consumers = list(queue.bindings), list(queue.rota.members)
     count, orphans = vhost.remove_queue(queue)
-    changes = drop_orphans(vhost, orphans)
+    who = {"user_who_performed_action": user}
+    for consumer in consumers:
+        tell_consumer_gone(broker, consumer)
+    for binding in bindings:
+        broker.emit("binding.deleted", about_binding(binding) | who)
+    broker.emit("queue.deleted", {"name": queue.name, "vhost": queue.vhost, **who})
+    changes = drop_orphans(broker, vhost, orphans)
     if queue.durable:
         changes.insert(0, Change(False, QueueRow(queue.id, vhost.name, queue.name, queue.auto_delete, b"")))
 
@@ -259,8 +274,15 @@ def cancel_consumer(broker: Broker, vhost: VHost, consumer: Consumer) -> None:
     if not queue.alive or consumer not in queue.rota.members:
         return
     queue.remove_consumer(consumer)
+    tell_consumer_gone(broker, consumer)
     if queue.unused:
         remove_queue(broker, vhost, queue, lambda _: None)
+
+
+def tell_consumer_gone(broker: Broker, consumer: Consumer) -> None:
+    queue = consumer.queue
+    about = {"consumer_tag": consumer.tag, "queue": queue.name, "vhost": queue.vhost}
+    broker.emit("consumer.deleted", about | {"user_who_performed_action": consumer.channel.user})
 
 
 def close_connection(broker: Broker, vhost: VHost, connection: object) -> None:

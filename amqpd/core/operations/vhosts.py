@@ -6,7 +6,7 @@ from amqpd.core.broker import Broker
 from amqpd.core.operations.common import Done, commit
 from amqpd.core.ports import Change, VHostRow
 from amqpd.core.vhost import VHost
-from amqpd.errors import NotFound, PreconditionFailed
+from amqpd.errors import AmqpError, NotFound, PreconditionFailed
 
 __all__ = ["delete_vhost", "find_vhost", "put_vhost"]
 
@@ -30,6 +30,8 @@ def find_vhost(broker: Broker, name: str) -> VHost:
 def put_vhost(broker: Broker, row: VHostRow, done: Done[bool]) -> None:
     """Create the virtual host, or give the one of this name this metadata; answers whether it is new.
 
+    A new one is filled with what the node gives to all (see `Broker.fill_vhost`) before that is answered.
+
     Raises PreconditionFailed for a default queue type that does not exist.
     """
     if row.default_queue_type not in QUEUE_TYPES:
@@ -45,11 +47,21 @@ def put_vhost(broker: Broker, row: VHostRow, done: Done[bool]) -> None:
         vhost = broker.vhosts.get(row.name)
         if vhost is None:
             broker.add_vhost(row)
+            about = {"name": row.name, "description": row.description, "tags": row.tags}
+            broker.emit("vhost.created", about)
             return True
-        vhost.row = row
+        before, vhost.row = vhost.row, row
+        if before.tracing != row.tracing:
+            broker.tracing_changed(vhost)
         return False
 
-    commit(broker, [Change(True, row)], done, stored)
+    def finished(outcome: bool | AmqpError) -> None:
+        if outcome is True:
+            broker.fill_vhost(broker.vhosts[row.name], lambda: done(True))
+        else:
+            done(outcome)
+
+    commit(broker, [Change(True, row)], finished, stored)
 
 
 def delete_vhost(broker: Broker, name: str, done: Done[None]) -> None:
@@ -63,6 +75,7 @@ def delete_vhost(broker: Broker, name: str, done: Done[None]) -> None:
     broker.close_connections(f"vhost '{name}' is deleted", vhost=name)
     vhost.alive = False
     del broker.vhosts[name]
+    broker.emit("vhost.deleted", {"name": name})
     for listener in broker.vhost_listeners:
         listener(name)
     queues = list(vhost.queues.values())

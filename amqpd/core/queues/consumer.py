@@ -36,6 +36,9 @@ class ConsumerChannel(Protocol):
         """How many deliveries the channel can take now, by its connection's outbox and, where they are to be acked, by
         the prefetch count that its consumers share."""
 
+    def promises_changed(self, consumer: Consumer) -> None:
+        """The consumer's queue promises something else from now on."""
+
     def consumer_cancelled(self, consumer: Consumer) -> None:
         """The broker has taken the consumer off its queue; the client is to be told."""
 
@@ -60,6 +63,7 @@ class Consumer:
         "priority",
         "queue",
         "tag",
+        "watch",
     )
 
     def __init__(
@@ -86,6 +90,8 @@ class Consumer:
         self.parked = False
         self.delivered = 0
         self.deliver: Deliver
+        self.watch: object | None = None
+        """Who watches how long it keeps deliveries."""
 
     def change_prefetch(self, prefetch: int) -> None:
         """Another prefetch count from now on; what is delivered already counts, so the credit may become negative."""

@@ -11,10 +11,14 @@ from __future__ import annotations
 
 from collections import deque
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
-from amqpd.core.queues.consumer import Consumer
+from amqpd.core.queues.consumer import UNLIMITED, Consumer
 
-__all__ = ["Rota"]
+if TYPE_CHECKING:
+    from amqpd.core.queues.queue import Queue
+
+__all__ = ["Rota", "share_out"]
 
 
 class Rota:
@@ -85,3 +89,23 @@ class Rota:
                 ring.popleft()
                 consumer.parked = True
         return None
+
+
+def share_out(queue: Queue, ring: deque[Consumer], budget: int, octets: int) -> tuple[int, int]:
+    """Deliver to the consumers of a ring in turn: as many rounds at a stroke as all of them have room for."""
+    size = len(ring)
+    most = queue.stretch(ring[0], budget, octets)
+    rounds = min(most, len(queue.window) // size)
+    for consumer in ring:
+        room = consumer.channel.room(consumer.no_ack)
+        rounds = min(rounds, consumer.credit, room if room == UNLIMITED else 0)
+    if rounds < 2:
+        sent = queue.deliver(ring[0], queue.take(1))
+        ring.rotate(-1)
+        return sent
+    messages = queue.take(min(most, rounds * size) if most >= size else size)
+    used = 0
+    for index, consumer in enumerate(list(ring)):
+        used += queue.deliver(consumer, messages[index::size])[1]
+    ring.rotate(-(len(messages) % size))
+    return len(messages), used

@@ -32,6 +32,7 @@ __all__ = [
     "cut",
     "drop",
     "expire",
+    "is_full",
     "is_past",
     "is_strict",
     "keep_limits",
@@ -64,7 +65,11 @@ def start_weighing(queue: Queue) -> None:
     if queue.promises.max_length_bytes is None:
         queue.weight = None
     else:
-        queue.weight = octets(message for _, _, message in queue.returned) + octets(queue.window)
+        queue.weight = (
+            octets(message for _, _, message in queue.returned)
+            + octets(message for message, _, _ in queue.stuck)
+            + octets(queue.window)
+        )
 
 
 # -------------------------------------------------------------------------------------------------- coming in
@@ -116,13 +121,22 @@ def fitting(queue: Queue, messages: list[Message]) -> list[Message]:
 
 
 def exceeds(queue: Queue, more: Sequence[Message] = ()) -> bool:
-    """Is a limit exceeded, with these messages more?"""
+    """Is a limit exceeded, with these messages more? Dead letters that are kept count."""
     promises = queue.promises
-    if promises.max_length is not None and queue.ready + len(more) > promises.max_length:
+    if promises.max_length is not None and queue.ready + len(queue.stuck) + len(more) > promises.max_length:
         return True
     if promises.max_length_bytes is None or queue.weight is None:
         return False
     return queue.weight + octets(more) > promises.max_length_bytes
+
+
+def is_full(queue: Queue) -> bool:
+    """Would one more message, however small, exceed a limit?"""
+    promises = queue.promises
+    length = queue.ready + len(queue.stuck)
+    return (promises.max_length is not None and length >= promises.max_length) or (
+        promises.max_length_bytes is not None and (queue.weight or 0) >= promises.max_length_bytes
+    )
 
 
 def keep_limits(queue: Queue) -> None:

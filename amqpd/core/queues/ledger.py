@@ -29,10 +29,15 @@ class Run:
     __slots__ = ("consumer", "count", "first", "messages", "queue")
 
     def __init__(
-        self, first: int, queue: Queue, consumer: Consumer | None, messages: list[Message], count: int = 0
+        self,
+        first: int,
+        queue: Queue | Lapsed,
+        consumer: Consumer | None,
+        messages: list[Message],
+        count: int = 0,
     ) -> None:
         self.first = first
-        self.queue = queue
+        self.queue: Queue | Lapsed = queue
         self.consumer = consumer
         self.messages = messages
         self.count = count
@@ -42,6 +47,23 @@ class Run:
         rest = Run(self.first + at, self.queue, self.consumer, self.messages[at:], self.count)
         del self.messages[at:]
         return rest
+
+
+class Lapsed:
+    """In the place of the queue of deliveries that were taken back from the client: what it still says of them does
+    nothing."""
+
+    def settle(self, run: Run) -> None:
+        """The message is somebody else's."""
+
+    def reject(self, run: Run) -> None:
+        """The same."""
+
+    def requeue(self, run: Run, failed: bool) -> None:
+        """It is in its queue already."""
+
+
+LAPSED = Lapsed()
 
 
 def first_tag(run: Run) -> int:
@@ -152,6 +174,19 @@ class Ledger:
         self.start = 0
         self.unacked += sum(len(run.messages) for run in taken)
 
+    def oldest(self, consumer: Consumer) -> int | None:
+        """The tag of the consumer's oldest delivery."""
+        return next((run.first for run in self.runs[self.start :] if run.consumer is consumer), None)
+
+    def lapse(self, consumer: Consumer) -> list[Run]:
+        """The consumer's deliveries, which are no longer its own. Their tags stay known to the client."""
+        lapsed = []
+        for run in self.runs[self.start :]:
+            if run.consumer is consumer:
+                lapsed.append(Run(run.first, run.queue, consumer, run.messages, run.count))
+                run.queue, run.consumer, run.messages = LAPSED, None, [NO_MESSAGE] * len(run.messages)
+        return lapsed
+
     def cut(self, start: int) -> None:
         runs = self.runs
         if start == len(runs):
@@ -166,6 +201,8 @@ class Ledger:
                 runs[index] = TAKEN
             self.start = start
 
+
+NO_MESSAGE: Message = (0, b"", b"", 0, 0)
 
 TAKEN: Run = Run(0, None, None, [])  # type: ignore[arg-type]
 """What stands in the place of a run that has been taken."""

@@ -16,25 +16,26 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from heapq import heapify, heappop, heappush
+from heapq import heapify, heappop
 from typing import TYPE_CHECKING
 
 from amqpd.core.arguments import queue_resource
 from amqpd.core.message import PERSISTENT, Message
 from amqpd.core.policy import UNTOUCHED, Applied
 from amqpd.core.ports import (
-    DROP_DELIVERY_LIMIT,
     DROP_EXPIRED,
     DROP_PURGED,
     DROP_REJECTED,
     Burial,
     Journal,
     Recovered,
+    Stuck,
 )
 from amqpd.core.promises import Promises, work_out
-from amqpd.core.queues import keeping
-from amqpd.core.queues.consumer import UNLIMITED, Consumer
-from amqpd.core.queues.dispatch import Rota
+from amqpd.core.queues import counts, keeping, returning
+from amqpd.core.queues.consumer import Consumer
+from amqpd.core.queues.dispatch import Rota, share_out
+from amqpd.core.queues.returning import Held
 from amqpd.core.queues.window import window_for
 from amqpd.errors import AccessRefused, PreconditionFailed
 from amqpd.wire.tables import Table
@@ -76,6 +77,7 @@ class Queue:
         "durable",
         "epoch",
         "had_consumer",
+        "held",
         "id",
         "journal",
         "kind",
@@ -88,6 +90,7 @@ class Queue:
         "rota",
         "scheduled",
         "strict",
+        "stuck",
         "turn",
         "unacked",
         "used",
@@ -126,7 +129,11 @@ class Queue:
         self.burial = burial
         self.bindings: dict[Binding, None] = {}
         self.returned: list[tuple[int, int, Message]] = []
-        self.window = window_for(self.promises)
+        self.held: list[Held] = []
+        """A heap of the returned messages whose time to be delivered again has not come."""
+        self.stuck: deque[Stuck] = deque()
+        """Dead letters that are kept until they have arrived (see core/burial)."""
+        self.window = window_for(self.promises, kind)
         self.bulky = False
         """May the window hold contents over SLICE_MAX? They are delivered one by one."""
         self.strict = keeping.is_strict(self.promises)
@@ -158,6 +165,8 @@ class Queue:
         keeping.start_weighing(self)
         keeping.keep_limits(self)
         keeping.watch_use(self)
+        for consumer in self.rota.members:
+            consumer.channel.promises_changed(consumer)
 
     # ---------------------------------------------------------------------------------------------- in
 
@@ -188,8 +197,13 @@ class Queue:
     def recover(self, messages: Iterable[Recovered]) -> None:
         """The messages that a start has found in the journal, in order."""
         for message, redelivered, count in messages:
-            if redelivered:
-                self.returned.append((self.window.order(message), count, message))
+            reason = counts.condemned(count)
+            if reason:
+                self.burial.add(self, message, reason)
+            elif redelivered:
+                window = self.window
+                key = window.returning(message) if count else window.order(message)
+                self.returned.append((key, count, message))
             else:
                 self.window.append(message)
             self.bulky = self.bulky or type(message[2]) is not bytes
@@ -218,7 +232,7 @@ class Queue:
             elif len(ring) == 1:
                 sent, used = self.deliver(ring[0], self.take(self.stretch(ring[0], budget, octets)))
             else:
-                sent, used = self.share_out(ring, budget, octets)
+                sent, used = share_out(self, ring, budget, octets)
             budget -= sent
             octets -= used
         if self.strict:
@@ -275,25 +289,6 @@ class Queue:
             self.unacked += size
             consumer.credit -= size
         return size, consumer.deliver(messages, False, 0)
-
-    def share_out(self, ring: deque[Consumer], budget: int, octets: int) -> tuple[int, int]:
-        """Deliver to the consumers of a ring in turn: as many rounds at a stroke as all of them have room for."""
-        size = len(ring)
-        most = self.stretch(ring[0], budget, octets)
-        rounds = min(most, len(self.window) // size)
-        for consumer in ring:
-            room = consumer.channel.room(consumer.no_ack)
-            rounds = min(rounds, consumer.credit, room if room == UNLIMITED else 0)
-        if rounds < 2:
-            sent = self.deliver(ring[0], self.take(1))
-            ring.rotate(-1)
-            return sent
-        messages = self.take(min(most, rounds * size) if most >= size else size)
-        used = 0
-        for index, consumer in enumerate(list(ring)):
-            used += self.deliver(consumer, messages[index::size])[1]
-        ring.rotate(-(len(messages) % size))
-        return len(messages), used
 
     def redeliver(self, ring: deque[Consumer]) -> tuple[int, int]:
         """Deliver the first of the returned messages to the first of the ring."""
@@ -375,24 +370,12 @@ class Queue:
         for message in run.messages:
             self.burial.add(self, message, DROP_REJECTED)
 
-    def requeue(self, run: Run) -> None:
-        """The deliveries come back, to their old position, redelivered from now on."""
+    def requeue(self, run: Run, failed: bool) -> None:
+        """The deliveries come back, redelivered from now on (see core/queues/returning)."""
         self.give_back(run)
-        if not self.alive:
-            return
-        count = run.count + 1
-        limit = self.promises.delivery_limit
-        for message in run.messages:
-            if limit is not None and count > limit:
-                keeping.drop(self, message, DROP_DELIVERY_LIMIT)
-                continue
-            if message[0] & PERSISTENT and self.journal is not None:
-                self.journal.returned(self.id, message[0], count)
-            heappush(self.returned, (self.window.order(message), count, message))
-            self.mortal = self.mortal or message[4] > 0
-            if self.weight is not None:
-                self.weight += keeping.octets((message,))
-        self.turn.wake(self)
+        if self.alive:
+            returning.take_back(self, run.messages, run.count, failed)
+            self.turn.wake(self)
 
     def give_back(self, run: Run) -> None:
         """The deliveries are no longer the consumer's."""
@@ -450,6 +433,7 @@ class Queue:
         if self.journal is not None:
             ids = [message[0] for _, _, message in self.returned if message[0] & PERSISTENT]
             ids += [message[0] for message in self.window if message[0] & PERSISTENT]
+            ids += [message[0] for message, _, _ in self.stuck if message[0] & PERSISTENT]
             if ids:
                 self.journal.drop(self.id, ids, DROP_PURGED)
                 self.turn.arm()
@@ -458,9 +442,10 @@ class Queue:
 
     def empty(self) -> None:
         """Let go of all that is ready; the turn frees it bit by bit."""
-        self.turn.let_go(self.returned, *self.window.rows_of_messages())
+        self.turn.let_go(self.returned, self.stuck, *self.window.rows_of_messages())
         self.returned = []
-        self.window = window_for(self.promises)
+        self.stuck = deque()
+        self.window = window_for(self.promises, self.kind)
         keeping.start_weighing(self)
 
     def check_deletable(self, if_unused: bool, if_empty: bool) -> None:
@@ -469,7 +454,7 @@ class Queue:
             raise PreconditionFailed(f"{queue_resource(self.name, self.vhost)} in use")
         if if_empty:
             self.catch_up()
-            if self.ready:
+            if self.ready or self.held or self.stuck:
                 raise PreconditionFailed(f"{queue_resource(self.name, self.vhost)} not empty")
 
     def close(self) -> int:
@@ -484,6 +469,7 @@ class Queue:
         self.cancelled = list(self.rota.members)
         self.rota = Rota()
         self.empty()
+        self.turn.let_go(self.held)
         return count
 
     def farewell(self) -> None:

@@ -9,10 +9,12 @@ from amqpd.core import deadletter, operations
 from amqpd.core.arguments import consumer_priority, queue_resource
 from amqpd.core.message import Message
 from amqpd.core.queues.consumer import Consumer
+from amqpd.core.queues.counts import acquired, failed
 from amqpd.core.queues.ledger import Run
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import REPLY_TO, ReplyTarget
 from amqpd.errors import NotAllowed, NotImplemented_, PreconditionFailed, ResourceLocked
+from amqpd.protocol import patience, tracing
 from amqpd.protocol.methods.queue import named
 from amqpd.wire import methods, outgoing
 from amqpd.wire.methods import commands
@@ -83,11 +85,24 @@ def basic_consume(channel: Channel, method: Any) -> None:
         priority=priority,
         arguments=method.arguments,
     )
-    consumer.deliver = channel.deliverer(tag, None if method.no_ack else consumer)
+    channel.serve(consumer)
     channel.consumers[tag] = consumer
     if not method.nowait:
         channel.session.send_method(channel.number, methods.build(commands.Basic.ConsumeOk, consumer_tag=tag))
     queue.add_consumer(consumer)
+    patience.watch(channel, consumer)
+    about = {
+        "consumer_tag": tag,
+        "exclusive": consumer.exclusive,
+        "ack_required": not consumer.no_ack,
+        "queue": queue.name,
+        "vhost": queue.vhost,
+        "channel": f"{channel.connection_name} ({channel.number})",
+        "prefetch_count": consumer.prefetch,
+        "arguments": consumer.arguments,
+        "user_who_performed_action": channel.user,
+    }
+    channel.broker.emit("consumer.created", about)
 
 
 def check_kind(channel: Channel, queue: Queue, method: Any) -> None:
@@ -145,6 +160,8 @@ def basic_get(channel: Channel, method: Any) -> None:
         channel.session.outbox.send(outgoing.get_empty(channel.number))
         return
     message, redelivered, count = found
+    if channel.vhost.row.tracing:
+        tracing.delivered(channel, queue.name, [message], redelivered)
     send_message(channel, method, queue, message, redelivered, count)
 
 
@@ -155,7 +172,7 @@ def send_message(channel: Channel, method: Any, queue: Queue, message: Message, 
     else:
         tag = channel.ledger.add(queue, None, [message], count)
     if count and queue.counting:
-        message = deadletter.redelivered(message, count)
+        message = deadletter.redelivered(message, acquired(count), failed(count))
     session = channel.session
     session.outbox.send(outgoing.get_ok(channel.number, tag, redelivered, message[1], queue.ready))
     session.outbox.send_content(message[2], message[3], channel.number, session.frame_max)
@@ -175,19 +192,19 @@ def basic_ack(channel: Channel, method: Any) -> None:
 
 def basic_nack(channel: Channel, method: Any) -> None:
     """The client will not take care of one message, or of all up to this tag."""
-    refuse(channel, channel.ledger.take(method.delivery_tag, method.multiple), method.requeue)
+    refuse(channel, channel.ledger.take(method.delivery_tag, method.multiple), method.requeue, failed=False)
 
 
 def basic_reject(channel: Channel, method: Any) -> None:
-    """The client will not take care of this message."""
-    refuse(channel, channel.ledger.take(method.delivery_tag, False), method.requeue)
+    """The client will not take care of this message. Other than a nack, that counts as a failed delivery."""
+    refuse(channel, channel.ledger.take(method.delivery_tag, False), method.requeue, failed=True)
 
 
-def refuse(channel: Channel, runs: list[Run], requeue: bool) -> None:
+def refuse(channel: Channel, runs: list[Run], requeue: bool, failed: bool) -> None:
     if channel.transaction is not None:
-        channel.transaction.refused(runs, requeue)
+        channel.transaction.refused(runs, requeue, failed)
     elif requeue:
-        channel.requeue(runs)
+        channel.requeue(runs, failed=failed)
     else:
         channel.reject(runs)
 
@@ -202,4 +219,4 @@ def basic_recover_async(channel: Channel, method: Any) -> None:
     """The same without an answer."""
     if not method.requeue:
         raise NotImplemented_("requeue=false")
-    channel.requeue(channel.ledger.take(0, True))
+    channel.requeue(channel.ledger.take(0, True), failed=False)

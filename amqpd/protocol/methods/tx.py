@@ -16,7 +16,6 @@ from amqpd.core.operations import Done
 from amqpd.core.plan import Plan, Target, durable_ids
 from amqpd.core.queues.ledger import Run
 from amqpd.errors import PreconditionFailed
-from amqpd.protocol import publishing
 from amqpd.wire import methods
 from amqpd.wire.methods import commands
 from amqpd.wire.outgoing import Content
@@ -39,6 +38,14 @@ class Publish(NamedTuple):
     ttl: int | None
 
 
+class Refusal(NamedTuple):
+    """A nack or reject that waits for the commit."""
+
+    runs: list[Run]
+    requeue: bool
+    failed: bool
+
+
 class Transaction:
     """What a channel in tx mode has gathered since the last commit or rollback."""
 
@@ -46,14 +53,14 @@ class Transaction:
         self.channel = channel
         self.publishes: list[Publish] = []
         self.acked: list[Run] = []
-        self.refusals: list[tuple[list[Run], bool]] = []
+        self.refusals: list[Refusal] = []
         self.partial = False
         """Has a queue refused a publish of a commit?"""
 
     @property
     def settling(self) -> int:
         """Deliveries whose settlement waits for the commit."""
-        runs = chain(self.acked, *(refused for refused, _ in self.refusals))
+        runs = chain(self.acked, *(refusal.runs for refusal in self.refusals))
         return sum(len(run.messages) for run in runs)
 
     def publish(
@@ -73,9 +80,9 @@ class Transaction:
         """Keep an ack."""
         self.acked += runs
 
-    def refused(self, runs: list[Run], requeue: bool) -> None:
+    def refused(self, runs: list[Run], requeue: bool, failed: bool) -> None:
         """Keep a nack or reject."""
-        self.refusals.append((runs, requeue))
+        self.refusals.append(Refusal(runs, requeue, failed))
 
     def apply(self) -> None:
         """Do all that was kept."""
@@ -85,7 +92,7 @@ class Transaction:
         channel = self.channel
         for item in publishes:
             targets = [target for target in item.targets if target.alive]
-            taken = publishing.deliver(
+            taken = channel.take(
                 channel,
                 item.mandatory,
                 item.routing,
@@ -98,16 +105,16 @@ class Transaction:
             )
             self.partial = self.partial or not taken
         channel.settle(acked)
-        for runs, requeue in refusals:
+        for runs, requeue, failed in refusals:
             if requeue:
-                channel.requeue(runs)
+                channel.requeue(runs, failed=failed)
             else:
                 channel.reject(runs)
 
     def rollback(self) -> None:
         """Forget what was kept."""
         self.publishes.clear()
-        runs = [*self.acked, *chain.from_iterable(refused for refused, _ in self.refusals)]
+        runs = [*self.acked, *chain.from_iterable(refusal.runs for refusal in self.refusals)]
         self.acked = []
         self.refusals = []
         self.channel.ledger.restore(runs)

@@ -3,7 +3,7 @@
     ENQUEUE   the message lies at the end of each of its queues
     SETTLE    it no longer lies in the queue
     DROP      the same; the reason is for people
-    RETURN    it has been delivered `count` times, and keeps its place
+    RETURN    it came back, which its count tells of, and keeps its place
 
 There is no clock and no chance in it: what expires or exceeds a limit was decided by the live broker, and written down.
 So the same log gives the same queues on every machine and at any later time. Records of a queue that the catalog does

@@ -43,7 +43,7 @@ Records. The first octet is the kind; an unknown kind is damage.
     2 SETTLE    consumed     kind u8 | reason u8 | zero u16 | ranges u32 | queue u64
     3 DROP      unconsumed   firsts   u64 x ranges
     4 RETURN    came back    lengths  u32 x ranges
-                             counts   u32 x ranges     RETURN only: deliveries so far
+                             counts   u32 x ranges     RETURN only (see core/queues/counts)
                 A range of n ids from f is f, f + 2, ... f + 2(n - 1): the lowest bit of an id says persistent, so the
                 ids of journalled messages are two apart. `reason` is 0 except in DROP.
     5 MOVE, 6 CHECKPOINT, 7 CONT   reserved: messages carried to the tail, the state of a queue, a part of a content

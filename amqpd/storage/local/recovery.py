@@ -47,6 +47,20 @@ class Recovery:
         for path in paths:
             yield from self.segment(path, last=path == paths[-1])
 
+    def outline(self) -> None:
+        """The segments, of which only the last one is read whole."""
+        paths = list_segments(self.directory)
+        earlier = []
+        for path in paths[:-1]:
+            with path.open("rb") as file:
+                segment = open_segment(path, file.read(SEGMENT_HEAD_SIZE))
+            segment.size = path.stat().st_size
+            earlier.append(segment)
+        for path in paths[-1:]:
+            for _ in self.segment(path, last=True):
+                pass
+        self.segments[:0] = earlier
+
     def segment(self, path: Path, last: bool) -> Iterator[Batch]:
         data = path.read_bytes()
         segment = open_segment(path, data[:SEGMENT_HEAD_SIZE])

@@ -105,6 +105,7 @@ class MemoryStream:
         """A start: what is not durable is lost."""
         self.engine = MemoryEngine(self.streams.at_once)
         self.journal = Journal(self.engine, self.streams.clock, lambda error: None, 1 << 62)
+        self.journal.number = self.engine.first
 
     @property
     def next(self) -> int:

@@ -59,7 +59,7 @@ class Store:
 
 
 class Opened(NamedTuple):
-    """A data directory as it was found: `messages` per queue id, `torn` for each log with an incomplete batch at its end,
+    """A data directory as it was found: `messages` per queue id, `torn` for each log that ends with an incomplete batch,
     as a crash leaves it."""
 
     store: Store

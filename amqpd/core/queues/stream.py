@@ -227,17 +227,19 @@ class Stream(Queue):
 
     def dispatch(self, budget: int) -> bool:
         """Give the log what has come in, then deliver to those with room, in turn; True when there is more to do."""
+        # What is committed or read before these calls return need not wake it.
+        self.scheduled = True
         self.log.hand_over()
         active, room = self.active, DISPATCH_OCTETS
         while active and budget > 0 and room > 0:
             cursor = active.popleft()
+            cursor.active = False
             looked_at, used = self.serve(cursor, min(budget, STRETCH), room)
             if looked_at:
-                active.append(cursor)
-            else:
-                cursor.active = False
+                self.activate(cursor)
             budget -= looked_at
             room -= used
+        self.scheduled = False
         return bool(active)
 
     def serve(self, cursor: Cursor, most: int, room: int) -> tuple[int, int]:

@@ -1,0 +1,482 @@
+"""Streams on virtual time: where consumers begin, credit, filters, tracking, and who waits for which log."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from pamqp import commands as C
+
+from amqpd.wire.tables import Field, long, longstr
+from tests.support.world import Client, World
+
+STREAM = {"x-queue-type": "stream"}
+Q = "queue 's' in vhost '/'"
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def client(world: World) -> Client:
+    return ready(world)
+
+
+def ready(world: World, prefetch: int = 100) -> Client:
+    """A client with a channel and the stream s."""
+    client = world.connect()
+    client.open()
+    if prefetch:
+        client.method(1, C.Basic.Qos, prefetch_count=prefetch)
+    assert isinstance(client.declare("s", durable=True, arguments=STREAM), C.Queue.DeclareOk)
+    return client
+
+
+def fill(client: Client, count: int, start: int = 0, **properties: Any) -> None:
+    for number in range(start, start + count):
+        client.publish("", "s", b"%d" % number, **properties)
+
+
+def read(frames: Sequence[Any]) -> list[tuple[int, bytes]]:
+    """Offset and body of each delivery."""
+    found = []
+    for at, frame in enumerate(frames):
+        if isinstance(frame, C.Basic.Deliver):
+            assert not frame.redelivered
+            headers = frames[at + 1].properties.headers
+            found.append((headers["x-stream-offset"], frames[at + 2]))
+    return found
+
+
+def offsets(frames: Sequence[Any]) -> list[int]:
+    return [offset for offset, _ in read(frames)]
+
+
+def begin(client: Client, tag: str = "c", **arguments: Any) -> list[Any]:
+    names = {"x_" + name: value for name, value in arguments.items()}
+    return client.consume("s", tag, arguments={name.replace("_", "-"): value for name, value in names.items()})
+
+
+# ---------------------------------------------------------------------------------------------------- offsets
+
+
+@pytest.mark.parametrize(
+    ("offset", "found"),
+    [
+        (longstr("first"), [0, 1, 2, 3, 4]),
+        (longstr("last"), [4]),
+        (longstr("next"), []),
+        (long(3), [3, 4]),
+        (Field("B", 1), [1, 2, 3, 4]),
+        (long(-7), [0, 1, 2, 3, 4]),
+        (long(99), []),
+        (Field("T", 0), [0, 1, 2, 3, 4]),
+        (Field("T", 9_999_999_999), []),
+        (longstr("1h"), [0, 1, 2, 3, 4]),
+    ],
+)
+def test_where_a_consumer_begins(client: Client, offset: Field, found: list[int]) -> None:
+    fill(client, 5)
+    assert offsets(begin(client, stream_offset=offset)) == found
+
+
+def test_without_an_offset_a_consumer_gets_what_comes_next(client: Client) -> None:
+    fill(client, 3)
+    assert offsets(begin(client)) == []
+    fill(client, 2, 3)
+    assert client.frames() == []
+    client.publish("", "s", b"x")
+
+
+def test_what_comes_next_is_delivered_as_it_comes(client: Client) -> None:
+    fill(client, 3)
+    begin(client)
+    assert read(client.publish("", "s", b"new")) == [(3, b"new")]
+    assert read(client.publish("", "s", b"newer")) == [(4, b"newer")]
+
+
+def test_an_offset_that_does_not_exist_yet_is_waited_for(client: Client) -> None:
+    begin(client, stream_offset=long(2))
+    fill_frames = [client.publish("", "s", b"%d" % number) for number in range(4)]
+    assert [offsets(frames) for frames in fill_frames] == [[], [], [2], [3]]
+
+
+def test_a_time_is_found_among_the_clocks_of_the_messages(world: World, client: Client) -> None:
+    for number in range(4):
+        client.publish("", "s", b"%d" % number)
+        world.wait(60_000)
+    seconds = world.wall // 1000 + 90
+    assert offsets(begin(client, "at", stream_offset=Field("T", seconds))) == [2, 3]
+    assert offsets(begin(client, "ago", stream_offset=longstr("61s"))) == [3]
+    assert offsets(begin(client, "long ago", stream_offset=longstr("1Y"))) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("offset", "printed"),
+    [
+        (longstr("soon"), '{longstr,<<"soon">>}'),
+        (longstr("3"), '{longstr,<<"3">>}'),
+        (longstr("0h"), '{longstr,<<"0h">>}'),
+        (Field("t", True), "{bool,true}"),
+    ],
+)
+def test_an_offset_that_is_none(client: Client, offset: Field, printed: str) -> None:
+    (close,) = begin(client, stream_offset=offset)
+    assert close.reply_text == (
+        f"PRECONDITION_FAILED - invalid arg 'x-stream-offset' for {Q}: {{invalid_stream_offset_arg,{printed}}}"
+    )
+
+
+def test_a_prefetch_count_and_acks_are_required(world: World) -> None:
+    (close,) = begin(ready(world, 0))
+    assert (close.reply_code, close.reply_text) == (
+        406,
+        f"PRECONDITION_FAILED - consumer prefetch count is not set for stream {Q}",
+    )
+    (close,) = ready(world).consume("s", no_ack=True)
+    assert close.reply_text == f"NOT_IMPLEMENTED - automatic acknowledgement not supported by stream {Q}"
+
+
+def test_the_offset_is_put_beside_the_headers_of_the_publisher(client: Client) -> None:
+    begin(client)
+    frames = client.publish(
+        "", "s", b"x", headers={"a": "b", "x-stream-offset": "mine"}, content_type="text/plain", message_id="m"
+    )
+    properties = frames[1].properties
+    assert properties.headers == {"a": "b", "x-stream-offset": 0}
+    assert (properties.content_type, properties.message_id) == ("text/plain", "m")
+    frames = client.publish("", "s", b"", content_type="text/plain", delivery_mode=2)
+    assert frames[1].properties.headers == {"x-stream-offset": 1}
+    assert (frames[1].properties.content_type, frames[1].properties.delivery_mode) == ("text/plain", 2)
+
+
+def test_a_large_message_comes_in_its_frames(client: Client) -> None:
+    begin(client)
+    method = client.publish_bytes(1, "", "s", b"")
+    payload = b"z" * 300_000
+    data = client.publish_bytes(1, "", "s", payload)
+    assert method and data
+    client.send(data[: len(data) - len(payload) - 8] + b"".join(bodies(payload)))
+    frames = client.frames()
+    assert frames[1].properties.headers == {"x-stream-offset": 0}
+    assert b"".join(frames[2:]) == payload
+
+
+def bodies(payload: bytes, size: int = 100_000) -> list[bytes]:
+    parts = [payload[at : at + size] for at in range(0, len(payload), size)]
+    return [b"\x03\x00\x01" + len(part).to_bytes(4, "big") + part + b"\xce" for part in parts]
+
+
+# ----------------------------------------------------------------------------------------------------- credit
+
+
+def test_nothing_is_taken_out_and_everyone_reads_for_himself(world: World, client: Client) -> None:
+    fill(client, 500)
+    other = ready(world, 1000)
+    assert offsets(begin(other, "all", stream_offset=longstr("first"))) == list(range(500))
+    assert offsets(begin(other, "half", stream_offset=long(250))) == list(range(250, 500))
+    assert client.declare("s", durable=True, arguments=STREAM).message_count == 500
+
+
+@pytest.mark.parametrize("settle", ["ack", "nack", "reject", "requeue"])
+def test_settling_gives_credit_and_nothing_else(world: World, settle: str) -> None:
+    client = ready(world, 2)
+    fill(client, 7)
+    frames = begin(client, stream_offset=longstr("first"))
+    assert offsets(frames) == [0, 1]
+    found = []
+    for tag in range(1, 6):
+        if settle == "ack":
+            frames = client.method(1, C.Basic.Ack, delivery_tag=tag)
+        elif settle == "reject":
+            frames = client.method(1, C.Basic.Reject, delivery_tag=tag, requeue=False)
+        else:
+            frames = client.method(1, C.Basic.Nack, delivery_tag=tag, requeue=settle == "requeue")
+        found += offsets(frames)
+    assert found == [2, 3, 4, 5, 6]
+    assert client.method(1, C.Basic.Ack, delivery_tag=0, multiple=True) == []
+    assert world.queue("s").ready == 7
+
+
+def test_one_that_does_not_ack_stops_no_other(world: World) -> None:
+    slow, fast = ready(world, 1), ready(world, 1000)
+    fill(slow, 300)
+    assert offsets(begin(slow, stream_offset=longstr("first"))) == [0]
+    assert offsets(begin(fast, stream_offset=longstr("first"))) == list(range(300))
+    assert offsets(slow.method(1, C.Basic.Ack, delivery_tag=1)) == [1]
+
+
+def test_one_that_does_not_read_its_socket_stops_no_other(world: World) -> None:
+    stuck, fast = ready(world), ready(world, 1000)
+    stuck.session.pause_writing()
+    begin(stuck)
+    begin(fast)
+    fill(fast, 50)
+    world.streams.at_once = False
+    assert len(world.queue("s").cursors) == 2
+    stuck.session.resume_writing()
+    world.run()
+    assert offsets(stuck.frames()) == list(range(50))
+
+
+def test_one_that_waits_for_the_disk_stops_no_other(world: World) -> None:
+    behind, ahead = ready(world), ready(world)
+    fill(behind, 10)
+    world.streams.at_once = False
+    for stream in world.streams.logs.values():
+        stream.engine.at_once = True
+    assert offsets(begin(behind, stream_offset=longstr("first"))) == []
+    begin(ahead)
+    assert offsets(ahead.publish("", "s", b"x")) == [10]
+    world.streams.read_all()
+    world.run()
+    found = offsets(behind.frames())
+    while world.streams.reading:
+        world.streams.read_all()
+        world.run()
+        found += offsets(behind.frames())
+    assert found == list(range(11))
+
+
+def test_memory_is_bounded_by_two_blocks_for_each_consumer(world: World) -> None:
+    client = ready(world, 10)
+    world.streams.block = 50
+    fill(client, 1000)
+    begin(client, stream_offset=longstr("first"))
+    (cursor,) = world.queue("s").cursors.values()
+    assert len(cursor.block) <= 50 and cursor.ahead is not None and len(cursor.ahead.messages) <= 50
+    assert not cursor.reading
+
+
+def test_the_ledger_keeps_no_contents(world: World, client: Client) -> None:
+    begin(client)
+    client.publish("", "s", b"x" * 1000)
+    (channel,) = client.session.channels.values()
+    assert [message[2] for run in channel.ledger.runs for message in run.messages] == [b""]
+
+
+def test_a_consumer_that_fell_out_of_the_tail_goes_on_without_a_gap(world: World) -> None:
+    client, publisher = ready(world, 2), ready(world)
+    world.streams.block = 3
+    begin(client)
+    payload = b"y" * 60_000
+    for _ in range(60):
+        publisher.publish("", "s", payload)
+    queue = world.queue("s")
+    assert len(queue.tail) < 60
+    found, tag = offsets(client.frames()), 1
+    while len(found) < 60:
+        found += offsets(client.method(1, C.Basic.Ack, delivery_tag=tag))
+        tag += 1
+    assert found == list(range(60))
+
+
+def test_a_cancelled_consumer_gets_nothing_more(world: World, client: Client) -> None:
+    begin(client)
+    client.method(1, C.Basic.Cancel, consumer_tag="c")
+    assert client.publish("", "s", b"x") == []
+    assert world.queue("s").tail == []
+
+
+def test_consumers_are_told_when_the_stream_is_deleted(world: World, client: Client) -> None:
+    begin(client)
+    other = ready(world)
+    fill(other, 3)
+    assert other.method(1, C.Queue.Delete, queue="s")[0].message_count == 3
+    assert isinstance(client.frames()[-1], C.Basic.Cancel)
+    other.declare("s", durable=True, arguments=STREAM)
+    assert offsets(begin(other, stream_offset=longstr("first"))) == []
+
+
+# ---------------------------------------------------------------------------------------------------- filters
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found"),
+    [
+        ({"x-stream-filter": longstr("a")}, [0, 4]),
+        ({"x-stream-filter": Field("A", [longstr("a"), longstr("b")])}, [0, 1, 4]),
+        ({"x-stream-filter": longstr("a"), "x-stream-match-unfiltered": Field("t", True)}, [0, 2, 3, 4]),
+        ({"x-stream-filter": longstr("z")}, []),
+        ({"x-stream-match-unfiltered": Field("t", True)}, [0, 1, 2, 3, 4]),
+    ],
+)
+def test_filters(client: Client, arguments: dict[str, Field], found: list[int]) -> None:
+    for value in ("a", "b", None, 7, "a"):
+        client.publish("", "s", b"x", headers={} if value is None else {"x-stream-filter-value": value})
+    arguments = {"x-stream-offset": longstr("first"), **arguments}
+    assert offsets(client.consume("s", arguments=arguments)) == found
+
+
+def test_what_a_filter_passes_over_costs_no_credit(world: World) -> None:
+    client = ready(world, 1)
+    fill(client, 400, headers={"x-stream-filter-value": "no"})
+    client.publish("", "s", b"x", headers={"x-stream-filter-value": "yes"})
+    arguments = {"x-stream-offset": longstr("first"), "x-stream-filter": longstr("yes")}
+    assert offsets(client.consume("s", arguments=arguments)) == [400]
+
+
+# --------------------------------------------------------------------------------------------------- tracking
+
+TRACKED = {"x-stream-automatic-offset-tracking": Field("t", True)}
+
+
+def tracked(client: Client, tag: str, **more: Field) -> list[int]:
+    return offsets(client.consume("s", tag, arguments={**TRACKED, **more}))
+
+
+def test_a_tracked_consumer_goes_on_behind_what_it_acked(world: World, client: Client) -> None:
+    fill(client, 6)
+    assert tracked(client, "t") == [0, 1, 2, 3, 4, 5]
+    client.method(1, C.Basic.Ack, delivery_tag=3, multiple=True)
+    client.lose()
+    client = ready(world)
+    assert tracked(client, "t", **{"x-stream-offset": longstr("first")}) == [3, 4, 5]
+    assert tracked(client, "another") == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_position_stays_before_what_is_not_acked(world: World, client: Client) -> None:
+    fill(client, 6)
+    tracked(client, "t")
+    for tag in (1, 3, 4):
+        client.method(1, C.Basic.Ack, delivery_tag=tag)
+    client.method(1, C.Basic.Nack, delivery_tag=2, requeue=True)
+    client.lose()
+    assert tracked(ready(world), "t") == [1, 2, 3, 4, 5]
+
+
+def test_positions_are_kept_over_a_restart(world: World, client: Client) -> None:
+    fill(client, 6)
+    tracked(client, "t")
+    client.method(1, C.Basic.Ack, delivery_tag=2, multiple=True)
+    world.wait(1_000)
+    client.method(1, C.Basic.Ack, delivery_tag=4, multiple=True)
+    after = world.restart(crash=True)
+    assert tracked(ready(after), "t") == [2, 3, 4, 5], "the last second of a crash is forgotten"
+    after = after.restart()
+    assert tracked(ready(after), "t") == [2, 3, 4, 5]
+
+
+def test_who_does_not_ask_for_it_is_not_tracked(world: World, client: Client) -> None:
+    fill(client, 2)
+    begin(client, stream_offset=longstr("first"))
+    client.method(1, C.Basic.Ack, delivery_tag=2, multiple=True)
+    client.lose()
+    assert world.queue("s").positions == {}
+    assert offsets(begin(ready(world))) == []
+
+
+# --------------------------------------------------------------------------------------------------- retention
+
+
+def test_limits_cut_the_head_and_consumers_go_on_at_what_is_left(world: World) -> None:
+    client = world.connect()
+    client.open()
+    client.method(1, C.Basic.Qos, prefetch_count=2)
+    client.declare("s", durable=True, arguments={**STREAM, "x-max-age": "1m"})
+    fill(client, 3)
+    assert offsets(begin(client, stream_offset=longstr("first"))) == [0, 1]
+    world.wait(61_000)
+    fill(client, 2, 3)
+    assert world.queue("s").ready == 2
+    assert offsets(client.method(1, C.Basic.Ack, delivery_tag=2, multiple=True)) == [3, 4]
+    assert client.declare("s", durable=True, arguments={**STREAM, "x-max-age": "1m"}).message_count == 2
+
+
+# ---------------------------------------------------------------------------------------------- commits, restart
+
+
+def held(world: World, client: Client) -> tuple[Any, Any]:
+    """Have neither log commit by itself: the stream's engine and the shared one."""
+    stream = world.streams.logs[world.queue("s").id]
+    stream.engine.at_once = False
+    world.engine.at_once = False
+    return stream.engine, world.engine
+
+
+def test_a_message_is_seen_and_confirmed_when_it_is_durable(world: World, client: Client) -> None:
+    client.method(1, C.Confirm.Select)
+    begin(client)
+    engine, _ = held(world, client)
+    assert client.publish("", "s", b"x") == [], "persistent or not"
+    assert world.queue("s").ready == 0
+    engine.commit()
+    world.run()
+    frames = client.frames()
+    assert offsets(frames) == [0]
+    assert [frame.delivery_tag for frame in frames if isinstance(frame, C.Basic.Ack)] == [1]
+
+
+@pytest.mark.parametrize("stream_first", [True, False])
+def test_a_confirm_waits_for_both_logs(world: World, client: Client, stream_first: bool) -> None:
+    client.declare("q", durable=True)
+    for queue in ("s", "q"):
+        client.method(1, C.Queue.Bind, queue=queue, exchange="amq.fanout")
+    client.method(1, C.Confirm.Select)
+    engines = held(world, client)
+    client.publish("amq.fanout", "", b"one", delivery_mode=2)
+    client.publish("amq.fanout", "", b"two", delivery_mode=2)
+    first, second = engines if stream_first else engines[::-1]
+    for _ in range(3):
+        first.commit()
+        world.run()
+    assert client.frames() == []
+    second.commit()
+    world.run()
+    second.commit()
+    world.run()
+    assert [(frame.delivery_tag, frame.multiple) for frame in client.frames()] in ([(2, True)], [(1, False), (2, False)])
+    assert world.folded()["q"] and world.queue("q").ready == 2
+
+
+def test_a_transient_message_to_both_waits_for_the_stream_only(world: World, client: Client) -> None:
+    client.declare("q", durable=True)
+    for queue in ("s", "q"):
+        client.method(1, C.Queue.Bind, queue=queue, exchange="amq.fanout")
+    client.method(1, C.Confirm.Select)
+    stream, _ = held(world, client)
+    assert client.publish("amq.fanout", "", b"one") == []
+    stream.commit()
+    world.run()
+    assert [frame.delivery_tag for frame in client.frames()] == [1]
+    assert world.folded()["q"] == []
+
+
+def test_a_transaction_waits_for_the_stream_too(world: World, client: Client) -> None:
+    client.method(1, C.Tx.Select)
+    stream, _ = held(world, client)
+    client.publish("", "s", b"x")
+    assert client.method(1, C.Tx.Commit) == []
+    stream.commit()
+    world.run()
+    assert isinstance(client.frames()[0], C.Tx.CommitOk)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_offsets_go_on_after_a_restart(world: World, client: Client, crash: bool) -> None:
+    fill(client, 3)
+    if crash:
+        held(world, client)
+        client.publish("", "s", b"lost")
+    world.engine.at_once = True
+    world = world.restart(crash=crash)
+    client = ready(world)
+    assert read(begin(client, stream_offset=long(1))) == [(1, b"1"), (2, b"2")]
+    assert read(client.publish("", "s", b"new")) == [(3, b"new")]
+
+
+def test_streams_are_no_part_of_the_shared_journal(world: World, client: Client) -> None:
+    fill(client, 3, delivery_mode=2)
+    assert world.folded()["s"] == []
+
+
+def test_dead_letters_may_go_into_a_stream(world: World, client: Client) -> None:
+    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "s", "x-max-length": 0}
+    client.declare("d", durable=True, arguments=arguments)
+    begin(client)
+    frames = client.publish("", "d", b"dead", delivery_mode=2)
+    assert read(frames) == [(0, b"dead")]
+    assert "x-death" in frames[1].properties.headers

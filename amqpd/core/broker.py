@@ -234,8 +234,8 @@ class Broker:
         durable: Sequence[int],
         otherwise: dict[Target, list[Message]],
     ) -> Accepted:
-        """Some targets took other tuples of the messages (with their own deadlines), or not all of them, or are streams,
-        which have logs of their own and keep every message."""
+        """Some targets took other tuples of the messages (with their own deadlines), or not all of them, or are
+        streams, which have logs of their own and keep every message."""
         ids = {message[0] for message in messages}
         refused: set[int] = set()
         for taken in otherwise.values():

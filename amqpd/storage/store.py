@@ -59,8 +59,8 @@ class Store:
 
 
 class Opened(NamedTuple):
-    """A data directory as it was found: `messages` per queue id, `torn` for each log that ends with an incomplete batch,
-    as a crash leaves it."""
+    """A data directory as it was found: `messages` per queue id, `torn` for each log that a crash has left with an
+    incomplete batch."""
 
     store: Store
     snapshot: Snapshot

@@ -428,7 +428,10 @@ def test_a_confirm_waits_for_both_logs(world: World, client: Client, stream_firs
     world.run()
     second.commit()
     world.run()
-    assert [(frame.delivery_tag, frame.multiple) for frame in client.frames()] in ([(2, True)], [(1, False), (2, False)])
+    assert [(frame.delivery_tag, frame.multiple) for frame in client.frames()] in (
+        [(2, True)],
+        [(1, False), (2, False)],
+    )
     assert world.folded()["q"] and world.queue("q").ready == 2
 
 

@@ -213,7 +213,7 @@ class StreamFiles(Log):
         size = segment.size
         with segment.path.open("rb") as file, mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) as data:
             while position < size:
-                head = read_head(data, position, segment.salt)  # type: ignore[arg-type]
+                head = read_head(data, position, segment.salt)
                 if head is None:
                     raise Damage("there is no batch", str(segment.path), position)
                 if wanted(head):

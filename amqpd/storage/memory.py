@@ -133,7 +133,8 @@ class MemoryStream:
 
     def read(self, offset: int, place: object | None, done: Callable[[Block | Exception], None]) -> None:
         start = max(0, offset - self.first)
-        self.streams.reading.append(lambda: done(Block(self.messages[start : start + self.streams.block], None)))
+        block = Block(self.messages[start : start + self.streams.block], None)
+        self.streams.reading.append(lambda: done(block))
         if self.streams.at_once:
             self.streams.read_all()
 

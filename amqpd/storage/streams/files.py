@@ -42,7 +42,7 @@ from amqpd.storage.local.segment import SEGMENT_HEAD_SIZE, Segment
 
 __all__ = ["Spot", "StreamFiles"]
 
-READ_OCTETS = 256 << 10
+READ_OCTETS = 512 << 10
 """What is read at a stroke."""
 
 MARK_OCTETS = 1 << 20

@@ -22,7 +22,7 @@ from amqpd.core.plan import Plans, Target
 from amqpd.core.ports import Access, Catalog, Commit, ExchangeRow, Journal, Recovered, Snapshot, Streams, VHostRow
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import ReplyTarget
-from amqpd.core.queues.stream import Stream
+from amqpd.core.queues.stream import ClosedStream, Stream
 from amqpd.core.turn import Turn
 from amqpd.core.vhost import VHost
 from amqpd.errors import PreconditionFailed
@@ -180,7 +180,9 @@ class Broker:
         kind = queue_type(arguments)
         given: dict[str, Any] = {**rest, "id": id, "kind": kind, "arguments": arguments, "turn": self.turn}
         if kind == "stream":
-            return Stream(name, vhost, log=self.streams.open(id), burial=self.burial, **given)
+            log = self.streams.open(id)
+            made = ClosedStream if log.damaged else Stream
+            return made(name, vhost, log=log, burial=self.burial, **given)
         return Queue(name, vhost, journal=self.journal, burial=self.burial, **given)
 
     # ------------------------------------------------------------------------------------------ publish

@@ -131,6 +131,10 @@ class StreamLog(Protocol):
     """
 
     @property
+    def damaged(self) -> bool:
+        """Is it closed, because what was durable cannot be read? Then it can only be deleted."""
+
+    @property
     def first(self) -> int:
         """The offset of the oldest message that is kept."""
 

@@ -94,6 +94,7 @@ class MemoryStream:
 
     def __init__(self, streams: MemoryStreams) -> None:
         self.streams = streams
+        self.damaged = False
         self.messages: list[Message] = []
         self.clocks: list[int] = []
         self.first = 0

@@ -492,6 +492,31 @@ def test_offsets_go_on_after_a_restart(world: World, client: Client, crash: bool
     assert read(client.publish("", "s", b"new")) == [(3, b"new")]
 
 
+def test_a_damaged_stream_refuses_and_can_be_deleted(world: World, client: Client) -> None:
+    client.declare("q", durable=True)
+    for queue in ("s", "q"):
+        client.method(1, C.Queue.Bind, queue=queue, exchange="amq.fanout")
+    world.streams.logs[world.queue("s").id].damaged = True
+    world = world.restart()
+    client = ready(world)
+    client.method(1, C.Confirm.Select)
+    assert [type(frame) for frame in client.publish("amq.fanout", "", b"x", delivery_mode=2)] == [C.Basic.Nack]
+    assert world.queue("q").ready == 1
+    (close,) = begin(client)
+    assert close.reply_text == (f"PRECONDITION_FAILED - stream {Q} does not have a running replica on the local node")
+    client = world.connect()
+    client.open()
+    client.method(1, C.Queue.Delete, queue="s")
+    world.streams.logs.clear()
+    fill(ready(world), 2)
+    assert world.queue("s").ready == 2
+
+
+def test_tags_that_the_broker_gives_are_not_tracked(world: World, client: Client) -> None:
+    fill(client, 2)
+    assert tracked(client, "") == []
+
+
 def test_streams_are_no_part_of_the_shared_journal(world: World, client: Client) -> None:
     fill(client, 3, delivery_mode=2)
     assert world.folded()["s"] == []

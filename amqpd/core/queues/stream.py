@@ -32,18 +32,21 @@ from amqpd.core.ports import Block, Commit, Recovered, StreamLog
 from amqpd.core.promises import Promises
 from amqpd.core.queues.consumer import Consumer
 from amqpd.core.queues.queue import DISPATCH_OCTETS, STRETCH, Queue
-from amqpd.errors import FrameError
+from amqpd.errors import FrameError, PreconditionFailed
 from amqpd.wire import properties
 from amqpd.wire.tables import boolean, longstr
 
 if TYPE_CHECKING:
     from amqpd.core.queues.ledger import Run
 
-__all__ = ["OFFSET", "Stream"]
+__all__ = ["ClosedStream", "Stream"]
 
 OFFSET = "x-stream-offset"
 FILTER_VALUE = "x-stream-filter-value"
 TRACKING = "x-stream-automatic-offset-tracking"
+
+GENERATED = "amq.ctag-"
+"""How tags begin that the broker has chosen: nobody comes again with one of those."""
 
 TAIL_OCTETS = 1 << 20
 """Octets of the last messages that stay in memory while there are consumers."""
@@ -363,7 +366,8 @@ class Stream(Queue):
 
     def add_consumer(self, consumer: Consumer) -> None:
         self.rota.members[consumer] = None
-        tracks = consumer.arguments.get(TRACKING) in (boolean(True), longstr("true"))
+        asked = consumer.arguments.get(TRACKING) in (boolean(True), longstr("true"))
+        tracks = asked and not consumer.tag.startswith(GENERATED)
         cursor = self.cursors[consumer] = Cursor(consumer, tracks)
         if tracks and consumer.tag in self.positions:
             cursor.next = self.positions[consumer.tag]
@@ -417,6 +421,20 @@ class Stream(Queue):
     def farewell(self) -> None:
         super().farewell()
         self.log.delete()
+
+
+class ClosedStream(Stream):
+    """A stream whose log is damaged: it refuses messages and consumers, and can be deleted."""
+
+    __slots__ = ()
+
+    def publish(self, messages: list[Message]) -> list[Message]:
+        """None is taken."""
+        return []
+
+    def check_consumer(self, exclusive: bool) -> None:
+        resource = queue_resource(self.name, self.vhost)
+        raise PreconditionFailed(f"stream {resource} does not have a running replica on the local node")
 
 
 def octets(messages: Sequence[Message]) -> int:

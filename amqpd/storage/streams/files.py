@@ -140,6 +140,7 @@ class StreamFiles(Log):
     def remove(self) -> None:
         """Remove all there is."""
         self.close()
+        self.segments = []
         shutil.rmtree(self.directory, ignore_errors=True)
 
     # ---------------------------------------------------------------------------- on the reading thread

@@ -15,6 +15,7 @@ from shutil import rmtree
 
 from amqpd.core.message import Message
 from amqpd.core.ports import Block, Commit
+from amqpd.storage.errors import Damage
 from amqpd.storage.journal.journal import Journal
 from amqpd.storage.local.committer import Committer, Deliver
 from amqpd.storage.local.engine import SEGMENT_OCTETS, LocalEngine
@@ -51,12 +52,14 @@ class LocalStream:
         clock: Callable[[], int],
         on_failure: Callable[[Exception], None],
         gone: Callable[[int], None],
+        damaged: bool = False,
     ) -> None:
         self.files = files
         self.committer = committer
         self.reader = reader
         self.clock = clock
         self.gone = partial(gone, queue)
+        self.damaged = damaged
         self.queues = (queue,)
         self.max_age: int | None = None
         self.max_octets: int | None = None
@@ -168,9 +171,9 @@ class LocalStreams:
     def files(self, queue: int) -> StreamFiles:
         return StreamFiles(self.directory / str(queue), self.segment_octets)
 
-    def add(self, queue: int, files: StreamFiles) -> LocalStream:
+    def add(self, queue: int, files: StreamFiles, damaged: bool = False) -> LocalStream:
         stream = self.logs[queue] = LocalStream(
-            queue, files, self.committer, self.reader, self.clock, self.on_failure, self.forget
+            queue, files, self.committer, self.reader, self.clock, self.on_failure, self.forget, damaged
         )
         return stream
 
@@ -179,8 +182,10 @@ class LocalStreams:
         del self.logs[queue]
 
     def recover(self, known: Collection[int]) -> list[Torn]:
-        """Open the logs that are there, and remove those whose queue is none of these. What was cut off of them. Raises
-        Damage; it waits for the disk."""
+        """Open the logs that are there, and remove those whose queue is none of these. What was cut off of them.
+
+        A damaged log stays closed, and the others go on. It waits for the disk.
+        """
         if not self.directory.is_dir():
             self.directory.mkdir(mode=0o750)
             sync_directory(self.directory.parent)
@@ -190,7 +195,12 @@ class LocalStreams:
                 rmtree(path)
                 continue
             files = self.files(int(path.name))
-            files.recover()
+            try:
+                files.recover()
+            except Damage as damage:
+                log.error("a stream stays closed until it is mended or deleted: %s", damage)
+                self.add(int(path.name), self.files(int(path.name)), damaged=True)
+                continue
             self.add(int(path.name), files)
             if files.torn is not None:
                 torn.append(files.torn)

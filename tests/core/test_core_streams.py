@@ -429,6 +429,7 @@ def test_a_message_is_seen_and_confirmed_when_it_is_durable(world: World, client
     assert world.queue("s").ready == 0
     engine.commit()
     world.run()
+    assert world.queue("s").pending == [], "nothing is held any longer than it has to be"
     frames = client.frames()
     assert offsets(frames) == [0]
     assert [frame.delivery_tag for frame in frames if isinstance(frame, C.Basic.Ack)] == [1]

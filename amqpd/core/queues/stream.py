@@ -199,6 +199,8 @@ class Stream(Queue):
     def committed(self, messages: list[Message]) -> None:
         """These messages, the next in order, are durable: they can be seen."""
         self.visible = messages[-1][0]
+        if messages is self.pending:
+            self.pending, self.commit = [], None
         if not self.cursors:
             return
         self.tail += messages

@@ -237,7 +237,10 @@ def test_memory_is_bounded_by_two_blocks_for_each_consumer(world: World) -> None
     fill(client, 1000)
     begin(client, stream_offset=longstr("first"))
     (cursor,) = world.queue("s").cursors.values()
-    assert len(cursor.block) <= 50 and cursor.ahead is not None and len(cursor.ahead.messages) <= 50
+    assert len(cursor.block) == 50 and cursor.ahead is None and not cursor.reading
+    for tag in range(1, 30):
+        client.method(1, C.Basic.Ack, delivery_tag=tag)
+    assert len(cursor.block) == 50 and cursor.ahead is not None and len(cursor.ahead.messages) == 50
     assert not cursor.reading
 
 

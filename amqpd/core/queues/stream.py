@@ -8,9 +8,9 @@ Offsets count a stream's messages from 0 and are never given twice. Inside the l
 offset + 1. Every message is written to the stream's own log, persistent or not, and is confirmed when that is done.
 
 Each consumer has a cursor. At the end of the log it is served from the tail; further back from blocks that the log
-brings, one that it is at and one ahead, so that memory is bounded and a slow consumer holds up nobody. A consumer
-without credit or room leaves the row of those that are served, as does one that waits for a block or for messages.
-Acks, nacks and rejects only give credit back: a stream redelivers nothing, and there are no dead letters.
+brings: the one that it is at and, from its middle on, the next. So memory is bounded, and a slow consumer holds up
+nobody. A consumer without credit or room leaves the row of those that are served, as does one that waits for a block or
+for messages. Acks, nacks and rejects only give credit back: a stream redelivers nothing, and has no dead letters.
 
 Tracking: the position of a consumer with `x-stream-automatic-offset-tracking` is kept by its tag, and it begins there
 when it comes again. The position is before the oldest delivery that it has not acked.
@@ -282,7 +282,8 @@ class Stream(Queue):
             return []
         messages = fitting(cursor.block, cursor.at, most, room)
         cursor.at += len(messages)
-        if cursor.ahead is None and not cursor.reading and cursor.read_up_to < following - len(self.tail):
+        halfway = cursor.ahead is None and not cursor.reading and 2 * cursor.at >= len(cursor.block)
+        if halfway and cursor.read_up_to < following - len(self.tail):
             self.read(cursor)
         return messages
 

@@ -26,6 +26,7 @@ import os
 import shutil
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable
+from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import NamedTuple
@@ -73,6 +74,8 @@ class StreamFiles(Log):
     def __init__(self, directory: Path, segment_octets: int) -> None:
         super().__init__(f"streams/{directory.name}", directory, segment_octets)
         self.marks: dict[Segment, list[Mark]] = {}
+        self.positions: dict[str, int] = {}
+        """Those that a start has found."""
 
     # --------------------------------------------------------------------------------------------- start
 
@@ -86,14 +89,10 @@ class StreamFiles(Log):
         self.next_batch = recovery.next_batch
         self.last_id = recovery.last_id
         self.torn = recovery.torn
-
-    def positions(self) -> dict[str, int]:
-        """The consumers' positions; none if they cannot be read."""
-        try:
+        # Positions that cannot be read are none: their consumers begin anew.
+        with suppress(OSError, ValueError, AttributeError, TypeError):
             found = json.loads((self.directory / "positions.json").read_bytes())
-            return {str(tag): int(offset) for tag, offset in found.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            return {}
+            self.positions = {str(tag): int(offset) for tag, offset in found.items()}
 
     # ------------------------------------------------------------------------- on the committing thread
 

@@ -125,7 +125,7 @@ class LocalStream:
             log.error("the positions of consumers in %s could not be written: %s", self.files.directory, outcome)
 
     def tracked(self) -> dict[str, int]:
-        return self.files.positions()
+        return self.files.positions
 
     def delete(self) -> None:
         def remove() -> None:
@@ -190,18 +190,18 @@ class LocalStreams:
             self.directory.mkdir(mode=0o750)
             sync_directory(self.directory.parent)
         torn = []
-        for path in sorted(self.directory.glob("[0-9]*")):
-            if int(path.name) not in known:
-                rmtree(path)
+        for queue in sorted(int(path.name) for path in self.directory.iterdir() if path.name.isdecimal()):
+            files = self.files(queue)
+            if queue not in known:
+                rmtree(files.directory)
                 continue
-            files = self.files(int(path.name))
             try:
                 files.recover()
             except Damage as damage:
                 log.error("a stream stays closed until it is mended or deleted: %s", damage)
-                self.add(int(path.name), self.files(int(path.name)), damaged=True)
+                self.add(queue, self.files(queue), damaged=True)
                 continue
-            self.add(int(path.name), files)
+            self.add(queue, files)
             if files.torn is not None:
                 torn.append(files.torn)
         return torn

@@ -473,6 +473,28 @@ def test_a_transient_message_to_both_waits_for_the_stream_only(world: World, cli
     assert world.folded()["q"] == []
 
 
+@pytest.mark.parametrize("exchange", ["", "amq.fanout"])
+def test_who_publishes_faster_than_the_disk_is_not_read_for_a_while(
+    world: World, client: Client, exchange: str
+) -> None:
+    client.declare("q", durable=True)
+    for queue in ("s", "q"):
+        client.method(1, C.Queue.Bind, queue=queue, exchange="amq.fanout")
+    engine, shared = held(world, client)
+    publish = client.publish_bytes(1, exchange, "s", b"x" * 60_000, delivery_mode=2)
+    for _ in range(40):
+        client.send(publish)
+    assert not client.reading
+    for _ in range(3):
+        engine.commit()
+        world.run()
+    assert client.reading is (exchange == ""), "the shared journal is behind too"
+    for _ in range(3):
+        shared.commit()
+        world.run()
+    assert client.reading
+
+
 def test_a_transaction_waits_for_the_stream_too(world: World, client: Client) -> None:
     client.method(1, C.Tx.Select)
     engine, _ = held(world, client)

@@ -303,3 +303,9 @@ def test_a_failed_write_is_reported_and_nothing_is_confirmed(tmp_path: Path, loo
     loop.run_until(lambda: loop.failures)
     assert not done
     start.close()
+
+
+def test_no_file_stays_open(start: Start) -> None:
+    start.append(b"x")
+    start.block(0)
+    assert start.stream().files.fd == -1

@@ -97,10 +97,13 @@ class StreamFiles(Log):
     # ------------------------------------------------------------------------- on the committing thread
 
     def write(self, batch: Batch) -> Place:
-        """Make the batch durable."""
-        if self.fd < 0 and self.failure is None:
-            self.open_files()
-        return super().write(batch)
+        """Make the batch durable. The file is open only meanwhile: a node may have more streams than descriptors."""
+        try:
+            if self.failure is None:
+                self.open_files()
+            return super().write(batch)
+        finally:
+            self.close()
 
     def open_files(self) -> None:
         if self.segments:

@@ -351,9 +351,9 @@ class StreamOffset(NamedTuple):
 
 
 def stream_offset(arguments: Table, resource: str) -> StreamOffset | None:
-    """`x-stream-offset` of a consumer of this queue, None when there is none. Raises PreconditionFailed."""
+    """`x-stream-offset` of a consumer of this queue, None when there is none or a void. Raises PreconditionFailed."""
     field = arguments.get("x-stream-offset")
-    if field is None:
+    if field is None or field.kind == "V":
         return None
     kind, value = field
     if kind in INTEGER_KINDS:

@@ -331,6 +331,15 @@ def test_a_tracked_consumer_goes_on_behind_what_it_acked(world: World, client: C
     assert tracked(client, "another") == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_void_offset_asks_for_tracking_too(world: World, client: Client) -> None:
+    fill(client, 3)
+    arguments = {"x-stream-offset": Field("V", None)}
+    assert offsets(client.consume("s", "t", arguments=arguments)) == [0, 1, 2]
+    client.method(1, C.Basic.Ack, delivery_tag=2, multiple=True)
+    client.lose()
+    assert offsets(ready(world).consume("s", "t", arguments=arguments)) == [2]
+
+
 def test_the_position_stays_before_what_is_not_acked(world: World, client: Client) -> None:
     fill(client, 6)
     tracked(client, "t")

@@ -34,7 +34,7 @@ from amqpd.core.queues.consumer import Consumer
 from amqpd.core.queues.queue import DISPATCH_OCTETS, STRETCH, Queue
 from amqpd.errors import FrameError, PreconditionFailed
 from amqpd.wire import properties
-from amqpd.wire.tables import boolean, longstr
+from amqpd.wire.tables import Field, boolean, longstr
 
 if TYPE_CHECKING:
     from amqpd.core.queues.ledger import Run
@@ -44,6 +44,8 @@ __all__ = ["ClosedStream", "Stream"]
 OFFSET = "x-stream-offset"
 FILTER_VALUE = "x-stream-filter-value"
 TRACKING = "x-stream-automatic-offset-tracking"
+VOID = Field("V", None)
+"""As an offset: LavinMQ's other way to ask for tracking."""
 
 GENERATED = "amq.ctag-"
 """How tags begin that the broker has chosen: nobody comes again with one of those."""
@@ -369,7 +371,8 @@ class Stream(Queue):
 
     def add_consumer(self, consumer: Consumer) -> None:
         self.rota.members[consumer] = None
-        asked = consumer.arguments.get(TRACKING) in (boolean(True), longstr("true"))
+        arguments = consumer.arguments
+        asked = arguments.get(TRACKING) in (boolean(True), longstr("true")) or arguments.get(OFFSET) == VOID
         tracks = asked and not consumer.tag.startswith(GENERATED)
         cursor = self.cursors[consumer] = Cursor(consumer, tracks)
         if tracks and consumer.tag in self.positions:

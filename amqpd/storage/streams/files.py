@@ -117,12 +117,13 @@ class StreamFiles(Log):
         """Remove segments from the head, but not the last: while the log is larger than this, or while all in them is
         from before this wall clock."""
         segments = self.segments
+        size = sum(segment.size for segment in segments)
         while len(segments) > 1:
-            size = sum(segment.size for segment in segments)
             too_large = max_octets is not None and size > max_octets
             if not too_large and (older_than is None or self.began(segments[1]) > older_than):
                 return
             gone = segments.pop(0)
+            size -= gone.size
             gone.path.unlink()
             sync_directory(self.directory)
 
@@ -199,7 +200,7 @@ class StreamFiles(Log):
         with segment.path.open("rb") as file:
             file.seek(SEGMENT_HEAD_SIZE)
             head = head_at(segment, file.read(HEAD_SIZE), 0)
-        return 1 << 62 if head is None or segment.size == SEGMENT_HEAD_SIZE else head.clock
+        return 1 << 62 if head is None else head.clock
 
     def marks_of(self, segment: Segment) -> list[Mark]:
         marks = self.marks.get(segment)

@@ -235,8 +235,8 @@ class Node:
             segment_octets=self.settings.integer("journal.segment_size"),
         )
         self.store, snapshot = opened.store, opened.snapshot
-        if opened.torn is not None:
-            log.warning("the last batch of the journal was not complete and has been cut off: %s", opened.torn)
+        for torn in opened.torn:
+            log.warning("the last batch of a log was not complete and has been cut off: %s", torn)
         turn = Turn(self.schedule_turn, self.wake_at, self.store.journal)
         self.tell_time(turn)
         self.users = UserStore(
@@ -246,7 +246,12 @@ class Node:
             self.settings.text("password_hashing_module"),
         )
         self.broker = Broker(
-            turn, self.store.journal, self.store.catalog, InternalAccess(self.users), self.plugins.exchange_types
+            turn,
+            self.store.journal,
+            self.store.catalog,
+            InternalAccess(self.users),
+            self.plugins.exchange_types,
+            streams=self.store.streams,
         )
         self.broker.node_name = self.name
         self.broker.system_exchanges = system_exchanges(self.settings)

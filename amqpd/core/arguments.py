@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from amqpd.core.promises import age
 from amqpd.errors import PreconditionFailed
 from amqpd.wire.framing import erlang_binary
 from amqpd.wire.tables import Field, Table, canonical, equal, type_name
@@ -38,6 +39,8 @@ __all__ = [
     "printed",
     "queue_resource",
     "queue_type",
+    "stream_filter",
+    "stream_offset",
     "term",
 ]
 
@@ -369,6 +372,44 @@ def consumer_priority(arguments: Table, resource: str) -> int:
     if wrong is not None:
         raise PreconditionFailed(f"invalid arg 'x-priority' for {resource}: {wrong}")
     return int(field.value)
+
+
+class StreamOffset(NamedTuple):
+    """Where a consumer of a stream begins: `kind` is "first", "last", "next", "offset", "timestamp" (milliseconds since
+    1970) or "ago" (milliseconds before now)."""
+
+    kind: str
+    value: int = 0
+
+
+def stream_offset(arguments: Table, resource: str) -> StreamOffset | None:
+    """`x-stream-offset` of a consumer of this queue, None when there is none or a void. Raises PreconditionFailed."""
+    field = arguments.get("x-stream-offset")
+    if field is None or field.kind == "V":
+        return None
+    kind, value = field
+    if kind in INTEGER_KINDS:
+        return StreamOffset("offset", value)
+    if kind == "T":
+        return StreamOffset("timestamp", value * 1000)
+    if kind == "S" and value in ("first", "last", "next"):
+        return StreamOffset(value)
+    if kind == "S" and max_age(field, arguments) is None:
+        return StreamOffset("ago", age(value) or 0)
+    raise PreconditionFailed(
+        f"invalid arg 'x-stream-offset' for {resource}: "
+        f"{{invalid_stream_offset_arg,{{{type_name(field)},{printed(field)}}}}}"
+    )
+
+
+def stream_filter(arguments: Table) -> tuple[frozenset[str | bytes], bool] | None:
+    """The filter values of a consumer, and whether it takes messages without one too. None: no filter."""
+    field = arguments.get("x-stream-filter")
+    if field is None or field.kind not in "SA":
+        return None
+    values = [field] if field.kind == "S" else field.value
+    unfiltered = arguments.get("x-stream-match-unfiltered")
+    return frozenset(item.value for item in values if item.kind == "S"), unfiltered == Field("t", True)
 
 
 # -------------------------------------------------------------------------------------------------------- texts

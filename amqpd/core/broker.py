@@ -14,14 +14,16 @@ from typing import Any, Protocol, TypeAlias
 from amqpd.core.alarms import Alarms
 from amqpd.core.arguments import Redeclare, queue_type
 from amqpd.core.burial import Burial
+from amqpd.core.commits import Commits
 from amqpd.core.events import say_through
 from amqpd.core.exchanges.base import Binding, Exchange, ExchangeType, Factory, factory
 from amqpd.core.exchanges.missing import Missing
 from amqpd.core.message import Message
 from amqpd.core.plan import Plans, Target
-from amqpd.core.ports import Access, Catalog, Commit, ExchangeRow, Journal, Recovered, Snapshot, VHostRow
+from amqpd.core.ports import Access, Catalog, Commit, ExchangeRow, Journal, Recovered, Snapshot, Streams, VHostRow
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import ReplyTarget
+from amqpd.core.queues.stream import ClosedStream, Stream
 from amqpd.core.turn import Turn
 from amqpd.core.vhost import VHost
 from amqpd.errors import PreconditionFailed
@@ -89,12 +91,16 @@ class Broker:
         catalog: Catalog,
         access: Access,
         exchange_types: Mapping[str, Factory] | None = None,
+        *,
+        streams: Streams,
     ) -> None:
         self.turn = turn
         self.journal = journal
         self.catalog = catalog
         self.access = access
         self.exchange_types = exchange_types or {}
+        self.streams = streams
+        self.commits = Commits()
         self.vhosts: dict[str, VHost] = {}
         self.connections: dict[Connection, None] = {}
         self.alarms = Alarms(
@@ -146,18 +152,14 @@ class Broker:
             )
         for queue in snapshot.queues:
             arguments, _ = decode_table(queue.arguments)
-            restored = Queue(
+            restored = self.make_queue(
                 queue.name,
                 queue.vhost,
                 id=queue.id,
-                kind=queue_type(arguments),
                 durable=True,
                 auto_delete=queue.auto_delete,
                 owner=None,
                 arguments=arguments,
-                turn=self.turn,
-                journal=self.journal,
-                burial=self.burial,
             )
             self.vhosts[queue.vhost].add_queue(restored)
             restored.recover(messages.get(queue.id, ()))
@@ -201,6 +203,16 @@ class Broker:
         for name in self.system_exchanges.get(row.name, ()):
             say_through(vhost, name)
         return vhost
+
+    def make_queue(self, name: str, vhost: str, *, id: int, arguments: Table, **rest: Any) -> Queue:
+        """A queue of the type that its arguments name; nobody knows of it yet."""
+        kind = queue_type(arguments)
+        given: dict[str, Any] = {**rest, "id": id, "kind": kind, "arguments": arguments, "turn": self.turn}
+        if kind == "stream":
+            log = self.streams.open(id)
+            made = ClosedStream if log.damaged else Stream
+            return made(name, vhost, log=log, burial=self.burial, **given)
+        return Queue(name, vhost, journal=self.journal, burial=self.burial, **given)
 
     # ------------------------------------------------------------------------------------------ publish
 
@@ -253,24 +265,27 @@ class Broker:
         durable: Sequence[int],
         otherwise: dict[Target, list[Message]],
     ) -> Accepted:
-        """Some targets took other tuples of the messages (with their own deadlines), or not all of them."""
+        """Some targets took other tuples of the messages (with their own deadlines), or not all of them, or are
+        streams, which have logs of their own and keep every message."""
         ids = {message[0] for message in messages}
         refused: set[int] = set()
         for taken in otherwise.values():
             refused |= ids.difference(message[0] for message in taken)
-        commit: Commit | None = None
+        commits = [target.commit for target in otherwise if isinstance(target, Stream) and target.commit is not None]
         if durable:
             self.turn.arm()
             # Targets with the same tuples share a record, and thereby the contents.
             groups: dict[tuple[tuple[int, int], ...], tuple[list[Message], list[int]]] = {}
             for target in targets:
                 taken = otherwise.get(target, messages)
-                if target.durable and taken:
+                if target.durable and taken and not isinstance(target, Stream):
                     key = tuple((message[0], message[4]) for message in taken)
                     groups.setdefault(key, (taken, []))[1].append(target.id)
             for taken, queues in groups.values():
                 commit = self.journal.enqueue(taken, durable if len(queues) == len(durable) else tuple(queues))
-        return commit, refused
+            if groups:
+                commits.append(commit)
+        return self.commits.join(commits), refused
 
     def tracing_changed(self, vhost: VHost) -> None:
         """The virtual host's messages go to the firehose from now on, or no longer do."""

@@ -22,6 +22,7 @@ from amqpd.core.exchanges.base import Depends, Exchange, Witness
 from amqpd.core.ports import Access
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import REPLY_TO_PREFIX, ReplyTarget
+from amqpd.core.queues.stream import Stream
 from amqpd.errors import AccessRefused, AmqpError, NotFound
 from amqpd.wire.outgoing import shortstr
 from amqpd.wire.tables import Table
@@ -44,8 +45,8 @@ class Guard(Protocol):
 
 
 def durable_ids(targets: Sequence[Target]) -> tuple[int, ...]:
-    """The catalog ids of the durable queues among the targets."""
-    return tuple(target.id for target in targets if target.durable)
+    """The catalog ids of those among the targets that keep their messages in the journal."""
+    return tuple(target.id for target in targets if target.durable and not isinstance(target, Stream))
 
 
 def require_topic(access: Access, user: str, vhost: str, permission: str, exchange: Exchange, key: str) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "Access",
     "Authenticator",
     "BindingRow",
+    "Block",
     "Burial",
     "Catalog",
     "Change",
@@ -34,6 +35,8 @@ __all__ = [
     "Recovered",
     "Row",
     "Snapshot",
+    "StreamLog",
+    "Streams",
     "Stuck",
     "TopicPermissionRow",
     "UserRow",
@@ -115,6 +118,68 @@ class Recovered(NamedTuple):
     message: Message
     redelivered: bool
     deliveries: int
+
+
+# ---------------------------------------------------------------------------------------------------- streams
+
+
+class Block(NamedTuple):
+    """Consecutive messages of a stream as they were read. `place` is where they end, for whoever reads on."""
+
+    messages: list[Message]
+    place: object
+
+
+class StreamLog(Protocol):
+    """The log of one stream. No call here touches a file, and every `done` is called on the loop's thread.
+
+    A message's id is here its offset in the stream + 1; its deadline is 0.
+    """
+
+    @property
+    def damaged(self) -> bool:
+        """Is it closed, because what was durable cannot be read? Then it can only be deleted."""
+
+    @property
+    def first(self) -> int:
+        """The offset of the oldest message that is kept."""
+
+    @property
+    def next(self) -> int:
+        """The offset that follows that of the last durable message."""
+
+    def append(self, messages: list[Message]) -> Commit:
+        """Messages with routing and origin in common, at the end. The list is kept: it must not change afterwards."""
+
+    def hand_over(self) -> None:
+        """If no append is in flight, give what has grown to the disk."""
+
+    def read(self, offset: int, place: object | None, done: Callable[[Block | Exception], None]) -> None:
+        """Durable messages from this offset on, some hundred KB of them; there is at least one. `place` is that of the
+        block that ended before the offset, None: look for it. What was cut off is passed over."""
+
+    def find(self, clock: int, done: Callable[[int | Exception], None]) -> None:
+        """The offset of the first messages that became durable at this wall clock in milliseconds, or later."""
+
+    def keep(self, max_age: int | None, max_octets: int | None, segment_octets: int | None) -> None:
+        """What may be cut off at the head, whole segments at a time, but never the last one: what is older than so many
+        milliseconds, and what makes the log larger. A segment is full at so many octets (None: as the log likes)."""
+
+    def track(self, offsets: dict[str, int]) -> None:
+        """Keep the position of these consumers, by tag. A crash may leave those of a call before."""
+
+    def tracked(self) -> dict[str, int]:
+        """The positions that were kept when the log was opened."""
+
+    def delete(self) -> None:
+        """The stream is gone: remove all there is of it, once what has been appended is durable."""
+
+
+class Streams(Protocol):
+    """The logs of all streams."""
+
+    def open(self, queue: int) -> StreamLog:
+        """The log of the stream with this catalog id, new if there is none. It is opened once."""
 
 
 # ---------------------------------------------------------------------------------------------------- catalog

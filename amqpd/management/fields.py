@@ -14,6 +14,7 @@ from amqpd.core.policy import UNTOUCHED, Applied, Policy
 from amqpd.core.ports import PermissionRow, TopicPermissionRow, UserRow
 from amqpd.core.queues.consumer import Consumer
 from amqpd.core.queues.queue import Queue
+from amqpd.core.queues.stream import ClosedStream
 from amqpd.core.vhost import VHost
 from amqpd.management.lists import Item
 from amqpd.wire.tables import Table, canonical, to_json
@@ -84,7 +85,7 @@ def queue(queue: Queue, node: str) -> Item:
         "exclusive": queue.owner is not None,
         "arguments": to_json(queue.arguments),
         "node": node,
-        "state": "running",
+        "state": "down" if isinstance(queue, ClosedStream) else "running",
         **policies(queue.applied),
         "messages": queue.ready + queue.unacked + len(queue.held) + len(queue.stuck),
         "messages_ready": queue.ready,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Sequence
 
+from amqpd.core.message import Message
 from amqpd.core.ports import (
     BindingRow,
+    Block,
     Change,
+    Commit,
     Committed,
     ExchangeRow,
     GlobalParameterRow,
@@ -21,8 +25,9 @@ from amqpd.core.ports import (
 )
 from amqpd.storage.journal.engine import Appended, Place, ReadDone
 from amqpd.storage.journal.format import HEAD_SIZE, Batch, read_head, seal
+from amqpd.storage.journal.journal import Journal
 
-__all__ = ["MemoryCatalog", "MemoryEngine"]
+__all__ = ["MemoryCatalog", "MemoryEngine", "MemoryStream", "MemoryStreams"]
 
 
 class MemoryEngine:
@@ -82,6 +87,101 @@ class MemoryEngine:
 
     def close(self) -> None:
         self.commit()
+
+
+class MemoryStream:
+    """The log of one stream as a list of durable messages and their clocks; the limits hold for every message."""
+
+    def __init__(self, streams: MemoryStreams) -> None:
+        self.streams = streams
+        self.damaged = False
+        self.messages: list[Message] = []
+        self.clocks: list[int] = []
+        self.first = 0
+        self.positions: dict[str, int] = {}
+        self.limits: tuple[int | None, int | None] = (None, None)
+        self.open()
+
+    def open(self) -> None:
+        """A start: what is not durable is lost."""
+        self.engine = MemoryEngine(self.streams.at_once)
+        self.journal = Journal(self.engine, self.streams.clock, lambda error: None, 1 << 62)
+        self.journal.number = self.engine.first
+
+    @property
+    def next(self) -> int:
+        return self.first + len(self.messages)
+
+    def append(self, messages: list[Message]) -> Commit:
+        own = list(messages)
+        growth = self.journal.enqueue(messages, (1,))
+        growth.when_committed(lambda: self.store(own))
+        return growth
+
+    def store(self, messages: list[Message]) -> None:
+        self.messages += messages
+        self.clocks += [self.streams.clock()] * len(messages)
+        max_age, max_octets = self.limits
+        while len(self.messages) > 1 and (
+            (max_octets is not None and sum(len(message[2]) for message in self.messages) > max_octets)
+            or (max_age is not None and self.clocks[0] < self.streams.clock() - max_age)
+        ):
+            del self.messages[0], self.clocks[0]
+            self.first += 1
+
+    def hand_over(self) -> None:
+        self.journal.hand_over()
+
+    def read(self, offset: int, place: object | None, done: Callable[[Block | Exception], None]) -> None:
+        start = max(0, offset - self.first)
+        block = Block(self.messages[start : start + self.streams.block], None)
+        self.streams.reading.append(lambda: done(block))
+        if self.streams.at_once:
+            self.streams.read_all()
+
+    def find(self, clock: int, done: Callable[[int | Exception], None]) -> None:
+        done(self.first + bisect_left(self.clocks, clock))
+
+    def keep(self, max_age: int | None, max_octets: int | None, segment_octets: int | None) -> None:
+        self.limits = max_age, max_octets
+        self.store([])
+
+    def track(self, offsets: dict[str, int]) -> None:
+        self.positions = offsets
+
+    def tracked(self) -> dict[str, int]:
+        return dict(self.positions)
+
+    def delete(self) -> None:
+        self.messages, self.clocks = [], []
+
+
+class MemoryStreams:
+    """The logs of all streams. Without `at_once` a test commits (`open(id).engine.commit()`) and reads (`read_all`)."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.clock = clock
+        self.at_once = True
+        self.block = 100
+        """Messages that are read at a stroke."""
+        self.logs: dict[int, MemoryStream] = {}
+        self.reading: list[Callable[[], None]] = []
+
+    def open(self, queue: int) -> MemoryStream:
+        if queue not in self.logs:
+            self.logs[queue] = MemoryStream(self)
+        return self.logs[queue]
+
+    def read_all(self) -> None:
+        """Finish the reads that are under way."""
+        reading, self.reading = self.reading, []
+        for read in reading:
+            read()
+
+    def restart(self) -> None:
+        """What is not durable is lost."""
+        for stream in self.logs.values():
+            stream.open()
 
 
 class MemoryCatalog:

@@ -4,6 +4,7 @@ lock              held while the directory is open
 pid               who holds it, for the message to the second one
 catalog.sqlite    what exists
 journal/          the log of messages
+streams/          the logs of streams, each in a directory of its own
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from amqpd.storage.journal.journal import Journal
 from amqpd.storage.local.committer import Committer, Deliver
 from amqpd.storage.local.engine import SEGMENT_OCTETS, LocalEngine
 from amqpd.storage.local.recovery import Torn
+from amqpd.storage.streams.streams import LocalStreams
 
 __all__ = ["Opened", "Store", "collector_off", "open_store"]
 
@@ -32,10 +34,18 @@ __all__ = ["Opened", "Store", "collector_off", "open_store"]
 class Store:
     """An open data directory."""
 
-    def __init__(self, directory: Path, catalog: SQLiteCatalog, journal: Journal, resources: ExitStack) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        catalog: SQLiteCatalog,
+        journal: Journal,
+        streams: LocalStreams,
+        resources: ExitStack,
+    ) -> None:
         self.directory = directory
         self.catalog = catalog
         self.journal = journal
+        self.streams = streams
         self.resources = resources
 
     def close(self, clean: bool) -> None:
@@ -49,14 +59,15 @@ class Store:
 
 
 class Opened(NamedTuple):
-    """A data directory as it was found: `messages` per queue id, `torn` if a crash left an incomplete batch."""
+    """A data directory as it was found: `messages` per queue id, `torn` for each log that a crash has left with an
+    incomplete batch."""
 
     store: Store
     snapshot: Snapshot
     messages: dict[int, list[Recovered]]
     next_message_id: int
     clean: bool
-    torn: Torn | None
+    torn: list[Torn]
 
 
 def wall_clock() -> int:
@@ -90,8 +101,13 @@ def open_store(
         journal = Journal(engine, clock, on_failure)
         with collector_off():
             found = journal.recover([row.id for row in snapshot.queues])
-        store = Store(directory, catalog, journal, resources.pop_all())
-    return Opened(store, snapshot, found.messages, found.next_message_id, found.clean, engine.torn)
+        streams = LocalStreams(directory / "streams", committer, deliver, clock, on_failure)
+        resources.callback(streams.close)
+        torn = streams.recover({row.id for row in snapshot.queues})
+        if engine.torn is not None:
+            torn.append(engine.torn)
+        store = Store(directory, catalog, journal, streams, resources.pop_all())
+    return Opened(store, snapshot, found.messages, found.next_message_id, found.clean, torn)
 
 
 @contextmanager

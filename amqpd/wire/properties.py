@@ -50,6 +50,7 @@ __all__ = [
     "encode",
     "expiration",
     "facts",
+    "header_slot",
     "headers",
     "octets",
     "rewrite",
@@ -356,6 +357,20 @@ def rewrite(
             parts.append(value)
     parts[0] = flags.to_bytes(2, "big")
     return b"".join(parts)
+
+
+def header_slot(props: bytes, name: str) -> tuple[bytes, bytes]:
+    """The properties with a header of this name, of type long, in two pieces: its 8 octets go between them.
+
+    Headers that cannot be decoded are left out: no client can read them.
+    """
+    try:
+        others = {key: field for key, field in headers(props).items() if key != name}
+    except FrameError:
+        others = {}
+    changed = rewrite(props, headers={**others, name: Field("l", 0)})
+    end = _spans(changed)["headers"][1]
+    return changed[: end - 8], changed[end:]
 
 
 def _shortstr(name: str, octets: bytes) -> bytes:

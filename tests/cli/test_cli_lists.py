@@ -148,3 +148,16 @@ def test_permissions(ctl: Ctl) -> None:
     )
     assert ctl("list_permissions -p none").exit_code == 65
     assert ctl("list_user_permissions none").exit_code == 67
+
+
+def test_a_stream_counts_what_it_keeps(broker: Controlled, ctl: Ctl) -> None:
+    broker.put("queues/%2F/s", durable=True, arguments={"x-queue-type": "stream"})
+    client = broker.connect()
+    broker.do(lambda: client.method(1, commands.Basic.Qos, prefetch_count=10))
+    broker.do(lambda: client.consume("s"))
+    for _ in range(3):
+        broker.do(lambda: client.publish("", "s"))
+    columns = "name type messages messages_ready messages_unacknowledged consumers"
+    assert ctl(f"list_queues -s {columns}").output == "s\tstream\t3\t3\t0\t1\n"
+    broker.put("policies/%2F/age", pattern="s", **{"apply-to": "streams"}, definition={"max-age": "1D"})
+    assert ctl("list_queues -s name policy").output == "s\tage\n"

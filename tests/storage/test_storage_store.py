@@ -34,7 +34,7 @@ def with_one_message(loop, directory: Path, clean: bool) -> None:  # type: ignor
 
 def test_a_new_directory_is_empty_and_counts_as_left_in_order(loop, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     found = opened(loop, tmp_path / "new" / "data")
-    assert (found.messages, found.next_message_id, found.clean, found.torn) == ({}, 1, True, None)
+    assert (found.messages, found.next_message_id, found.clean, found.torn) == ({}, 1, True, [])
     assert found.snapshot.next_queue_id == 1
     found.store.close(True)
 
@@ -87,7 +87,7 @@ def test_a_torn_end_is_reported(loop, tmp_path: Path) -> None:  # type: ignore[n
         file.write(b"AMQB torn")
     found = opened(loop, tmp_path)
     found.store.close(True)
-    assert found.torn is not None and tuple(found.torn) == (str(segment), size, 9)
+    assert [tuple(torn) for torn in found.torn] == [(str(segment), size, 9)]
     assert found.clean and len(found.messages[1]) == 1
 
 

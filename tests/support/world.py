@@ -15,7 +15,7 @@ from amqpd.protocol.session import Session
 from amqpd.protocol.settings import SessionSettings
 from amqpd.storage.journal.fold import Fold
 from amqpd.storage.journal.journal import Journal
-from amqpd.storage.memory import MemoryCatalog, MemoryEngine
+from amqpd.storage.memory import MemoryCatalog, MemoryEngine, MemoryStreams
 from amqpd.wire import methods
 from amqpd.wire.tables import boolean, from_json, longstr, subtable
 
@@ -71,6 +71,7 @@ class World:
         catalog: MemoryCatalog | None = None,
         exchange_types: dict[str, Factory] | None = None,
         wall: int | None = None,
+        streams: MemoryStreams | None = None,
     ) -> None:
         self.engine = engine or MemoryEngine()
         self.catalog = catalog or MemoryCatalog()
@@ -81,7 +82,10 @@ class World:
         self.turn = Turn(lambda: None, lambda time: None, self.journal)
         self.wall = WALL if wall is None else wall
         self.turn.wall = self.wall
-        self.broker = Broker(self.turn, self.journal, self.catalog, self.rights, exchange_types)
+        self.now = 0
+        self.streams = streams or MemoryStreams(lambda: 0)
+        self.streams.clock = lambda: self.wall + self.now
+        self.broker = Broker(self.turn, self.journal, self.catalog, self.rights, exchange_types, streams=self.streams)
         snapshot = self.catalog.load()
         found = self.journal.recover({queue.id for queue in snapshot.queues})
         self.broker.restore(snapshot, found.messages, found.next_message_id)
@@ -90,7 +94,6 @@ class World:
             self.catalog.rows[(VHostRow, "/")] = row
             self.broker.add_vhost(row)
         self.settings = SessionSettings(server_properties={"product": longstr("RabbitMQ")})
-        self.now = 0
         self.port = 0
 
     def run(self) -> None:
@@ -131,7 +134,8 @@ class World:
                 session.lost(None)
             self.run()
             self.journal.close(clean=True)
-        world = World(self.engine, self.catalog, wall=self.wall + self.now + down)
+        self.streams.restart()
+        world = World(self.engine, self.catalog, wall=self.wall + self.now + down, streams=self.streams)
         world.run()
         return world
 

@@ -179,18 +179,14 @@ def create_queue(
     if durable:
         queue_id = broker.next_queue_id
         broker.next_queue_id += 1
-    queue = Queue(
+    queue = broker.make_queue(
         name,
         vhost.name,
         id=queue_id,
-        kind=law.queue_type(arguments),
         durable=durable,
         auto_delete=auto_delete,
         owner=actor.connection if exclusive else None,
         arguments=arguments,
-        turn=broker.turn,
-        journal=broker.journal,
-        burial=broker.burial,
     )
 
     def created() -> DeclaredQueue:

@@ -111,7 +111,7 @@ class Queue:
         owner: object | None,
         arguments: Table,
         turn: Turn,
-        journal: Journal,
+        journal: Journal | None,
         burial: Burial,
     ) -> None:
         self.name = name

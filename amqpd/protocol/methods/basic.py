@@ -6,7 +6,7 @@ from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Any
 
 from amqpd.core import deadletter, operations
-from amqpd.core.arguments import consumer_priority, queue_resource
+from amqpd.core.arguments import consumer_priority, queue_resource, stream_offset
 from amqpd.core.message import Message
 from amqpd.core.queues.consumer import Consumer
 from amqpd.core.queues.counts import acquired, failed
@@ -74,6 +74,7 @@ def basic_consume(channel: Channel, method: Any) -> None:
     queue = operations.find_queue(channel.vhost, channel.actor, name)
     check_kind(channel, queue, method)
     priority = consumer_priority(method.arguments, queue_resource(queue.name, queue.vhost))
+    stream_offset(method.arguments, queue_resource(queue.name, queue.vhost))
     queue.check_consumer(method.exclusive)
     consumer = Consumer(
         tag,

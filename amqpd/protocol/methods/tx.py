@@ -1,9 +1,10 @@
 """Class tx: publishes and settlements of a channel that take effect at commit.
 
 A publish is checked and routed at once and kept; at commit all are enqueued and then the settlements are done, as one
-group of the journal, and commit-ok waits for its commit. Rollback drops the publishes and puts the settled deliveries
-back among the unsettled, not into their queues. A queue that refuses a publish undoes nothing: the others stay, and the
-channel is closed instead of commit-ok. Source: RabbitMQ, "Broker Semantics"; rabbit_channel.
+group of the journal, and commit-ok waits for its commit and for those of streams, which have logs of their own.
+Rollback drops the publishes and puts the settled deliveries back among the unsettled, not into their queues. A queue
+that refuses a publish undoes nothing: the others stay, and the channel is closed instead of commit-ok. Source:
+RabbitMQ, "Broker Semantics"; rabbit_channel.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from amqpd.core.operations import Done
 from amqpd.core.plan import Plan, Target, durable_ids
 from amqpd.core.queues.ledger import Run
+from amqpd.core.queues.stream import Stream
 from amqpd.errors import PreconditionFailed
 from amqpd.wire import methods
 from amqpd.wire.methods import commands
@@ -56,6 +58,8 @@ class Transaction:
         self.refusals: list[Refusal] = []
         self.partial = False
         """Has a queue refused a publish of a commit?"""
+        self.streams: dict[Stream, None] = {}
+        """Those that a commit has published to: each has a log of its own."""
 
     @property
     def settling(self) -> int:
@@ -92,6 +96,7 @@ class Transaction:
         channel = self.channel
         for item in publishes:
             targets = [target for target in item.targets if target.alive]
+            self.streams.update((target, None) for target in targets if isinstance(target, Stream))
             taken = channel.take(
                 channel,
                 item.mandatory,
@@ -144,7 +149,12 @@ def tx_commit(channel: Channel, method: Any) -> None:
         def committed() -> None:
             done(PreconditionFailed("partial tx completion") if transaction.partial else None)
 
-        channel.broker.journal.group(transaction.apply).when_committed(committed)
+        commits = [channel.broker.journal.group(transaction.apply)]
+        commits += [stream.commit for stream in transaction.streams if stream.commit is not None]
+        transaction.streams.clear()
+        commit = channel.broker.commits.join(commits)
+        assert commit is not None
+        commit.when_committed(committed)
         channel.broker.turn.arm()
 
     channel.perform(

@@ -58,6 +58,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, chain, groupby, pairwise, repeat
+from mmap import mmap
 from struct import Struct
 from struct import error as StructError
 from typing import NamedTuple, TypeAlias
@@ -169,7 +170,7 @@ def seal(batch: Batch, salt: int) -> bytes:
     return head + zlib.crc32(head, salt).to_bytes(4, "little")
 
 
-def read_head(data: bytes, offset: int, salt: int) -> Head | None:
+def read_head(data: bytes | mmap, offset: int, salt: int) -> Head | None:
     """The head that stands there; None if none does."""
     if len(data) - offset < HEAD_SIZE:
         return None

@@ -250,15 +250,21 @@ class Journal:
         It waits for the disk. Whoever waits for a commit is not told any more. Raises what an append failed of, unless
         that was reported before.
         """
-        failed, self.failure = self.failure, StorageError("the journal is closed")
         try:
-            if failed is None:
-                in_flight = 1 if self.parts else 0
-                for batch in [*self.parts, *self.encode(self.growing)][in_flight:]:
-                    self.engine.append_now(batch)
+            if self.write_out():
                 self.engine.append_now(self.batch([], 0, CLEAN if clean else 0))
         finally:
             self.engine.close()
+
+    def write_out(self) -> bool:
+        """Make durable what has grown, and take nothing more; it waits for the disk. False after a failure."""
+        failed, self.failure = self.failure, StorageError("the journal is closed")
+        if failed is not None:
+            return False
+        in_flight = 1 if self.parts else 0
+        for batch in [*self.parts, *self.encode(self.growing)][in_flight:]:
+            self.engine.append_now(batch)
+        return True
 
     # ------------------------------------------------------------------------------------------- growing
 

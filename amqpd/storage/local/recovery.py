@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from amqpd.storage.errors import Damage
 from amqpd.storage.journal.format import HEAD_SIZE, MAGIC, Batch, Head, checksum, read_head
@@ -21,6 +22,9 @@ from amqpd.storage.local.os import sync_data
 from amqpd.storage.local.segment import SEGMENT_HEAD_SIZE, Segment, list_segments, open_segment
 
 __all__ = ["Recovery", "Torn"]
+
+
+Data: TypeAlias = bytes | mmap
 
 
 class Torn(NamedTuple):
@@ -45,10 +49,27 @@ class Recovery:
         """Every complete batch in order."""
         paths = list_segments(self.directory)
         for path in paths:
-            yield from self.segment(path, last=path == paths[-1])
+            yield from self.segment(path, path.read_bytes(), last=path == paths[-1])
 
-    def segment(self, path: Path, last: bool) -> Iterator[Batch]:
-        data = path.read_bytes()
+    def outline(self) -> None:
+        """The segments, of which only the last one is read whole."""
+        paths = list_segments(self.directory)
+        earlier = []
+        for path in paths[:-1]:
+            with path.open("rb") as file:
+                segment = open_segment(path, file.read(SEGMENT_HEAD_SIZE))
+            segment.size = path.stat().st_size
+            earlier.append(segment)
+        for path in paths[-1:]:
+            with path.open("rb") as file:
+                open_segment(path, file.read(SEGMENT_HEAD_SIZE))
+                # Mapped, as it may be larger than what memory there is.
+                with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+                    for _ in self.segment(path, data, last=True):
+                        pass
+        self.segments[:0] = earlier
+
+    def segment(self, path: Path, data: Data, last: bool) -> Iterator[Batch]:
         segment = open_segment(path, data[:SEGMENT_HEAD_SIZE])
         if not self.segments:
             self.next_batch = segment.first_batch
@@ -72,14 +93,14 @@ class Recovery:
             segment.size = offset + HEAD_SIZE + head.length
             yield head.batch(body)
 
-    def head(self, data: bytes, offset: int, segment: Segment) -> Head | None:
+    def head(self, data: Data, offset: int, segment: Segment) -> Head | None:
         """The batch head at the offset, if there is one."""
         try:
             return read_head(data, offset, segment.salt)
         except Damage as damage:
             raise Damage(damage.what, str(segment.path), offset) from None
 
-    def cut(self, segment: Segment, data: bytes) -> None:
+    def cut(self, segment: Segment, data: Data) -> None:
         """Cut off the incomplete batch with which the log ends. Raises Damage if it does not end with it."""
         offset = segment.size
         at = data.find(MAGIC, offset + 1)

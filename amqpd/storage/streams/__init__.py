@@ -1,0 +1,1 @@
+"""The logs of streams: a directory of segments for each."""

@@ -14,11 +14,12 @@ from typing import Protocol, TypeAlias
 from amqpd.core.alarms import Alarms
 from amqpd.core.arguments import queue_type
 from amqpd.core.burial import Burial
-from amqpd.core.exchanges.base import Binding, Exchange, ExchangeType, Factory, factory
+from amqpd.core.delayed import Delays, recover
+from amqpd.core.exchanges.base import Attached, Binding, Exchange, ExchangeType, Factory, factory
 from amqpd.core.exchanges.missing import Missing
 from amqpd.core.message import Message
 from amqpd.core.plan import Plans, Target
-from amqpd.core.ports import Access, Catalog, Commit, ExchangeRow, Journal, Recovered, Snapshot, VHostRow
+from amqpd.core.ports import DELAYED, Access, Catalog, Commit, ExchangeRow, Journal, Recovered, Snapshot, VHostRow
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import ReplyTarget
 from amqpd.core.turn import Turn
@@ -108,7 +109,8 @@ class Broker:
         for exchange in snapshot.exchanges:
             vhost = self.vhosts[exchange.vhost]
             arguments, _ = decode_table(exchange.arguments)
-            vhost.add_exchange(
+            self.add_exchange(
+                vhost,
                 Exchange(
                     exchange.name,
                     exchange.vhost,
@@ -118,7 +120,7 @@ class Broker:
                     internal=exchange.internal,
                     arguments=arguments,
                     type=self.restored_type(exchange, arguments),
-                )
+                ),
             )
         for queue in snapshot.queues:
             arguments, _ = decode_table(queue.arguments)
@@ -143,6 +145,7 @@ class Broker:
             arguments, _ = decode_table(binding.arguments)
             source, destination = vhost.exchanges[binding.source], ends[binding.destination]
             vhost.add_binding(Binding(source, destination, binding.routing_key, arguments))
+        recover(self, messages.get(DELAYED, ()))
 
     def restore_parameters(self, snapshot: Snapshot) -> None:
         """Runtime parameters come before what they apply to."""
@@ -172,6 +175,29 @@ class Broker:
         """The virtual host exists from now on."""
         vhost = self.vhosts[row.name] = VHost(row)
         return vhost
+
+    def add_exchange(self, vhost: VHost, exchange: Exchange) -> None:
+        """The exchange exists from now on."""
+        vhost.add_exchange(exchange)
+        if isinstance(exchange.type, Attached):
+            exchange.type.attach(self, vhost, exchange)
+
+    # ------------------------------------------------------------------------------------------ delayed
+
+    def delays(self, vhost: VHost, exchange: Exchange | None) -> Delays:
+        """The delayed messages of an exchange; None stands for the default one."""
+        name, durable = (exchange.name, exchange.durable) if exchange is not None else ("", True)
+        delays = vhost.delays.get(name)
+        if delays is None:
+            delays = vhost.delays[name] = Delays(self, vhost, name, durable=durable)
+        return delays
+
+    def find_delays(self, vhost: str, exchange: str) -> Delays | None:
+        """The same by name; None where there is no such exchange."""
+        found = self.vhosts.get(vhost)
+        if found is None or (exchange and exchange not in found.exchanges):
+            return None
+        return self.delays(found, found.exchanges.get(exchange))
 
     # ------------------------------------------------------------------------------------------ publish
 
@@ -233,11 +259,11 @@ class Broker:
         if durable:
             self.turn.arm()
             # Targets with the same tuples share a record, and thereby the contents.
-            groups: dict[tuple[tuple[int, int], ...], tuple[list[Message], list[int]]] = {}
+            groups: dict[tuple[tuple[int, bytes, int], ...], tuple[list[Message], list[int]]] = {}
             for target in targets:
                 taken = otherwise.get(target, messages)
                 if target.durable and taken:
-                    key = tuple((message[0], message[4]) for message in taken)
+                    key = tuple((message[0], message[1], message[4]) for message in taken)
                     groups.setdefault(key, (taken, []))[1].append(target.id)
             for taken, queues in groups.values():
                 commit = self.journal.enqueue(taken, durable if len(queues) == len(durable) else tuple(queues))

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from amqpd.core.broker import NOT_REFUSED
+from amqpd.core.delayed import Delays, is_scheduled
 from amqpd.core.message import PERSISTENT, SLICE_MAX, Message
 from amqpd.core.plan import Plan, Target, durable_ids
 from amqpd.core.queues.reply import REPLY_TO
@@ -191,11 +192,18 @@ def consider(
     copies, blind_copies = properties.copies(headers)
     if facts.user_id is not None:
         check_user_id(channel, facts.user_id)
-    if plan.targets is None or copies or blind_copies:
+    turn = channel.broker.turn
+    targets: Sequence[Target]
+    if is_scheduled(headers, turn.now + turn.wall):
+        if plan.exchange is not None:
+            channel.plans.check_copies(plan.exchange, (*copies, *blind_copies))
+        targets = (channel.broker.delays(channel.vhost, plan.exchange),)
+    elif plan.targets is None or copies or blind_copies:
         targets = channel.plans.route(plan, (plan.key, *copies, *blind_copies), headers, props)
     else:
         targets = plan.targets
-    if "BCC" in headers:
+    # The BCC keys of a message that is delayed are still to be used.
+    if "BCC" in headers and not (targets and isinstance(targets[0], Delays) and len(targets) == 1):
         kept = {name: field for name, field in headers.items() if name != "BCC"}
         props = properties.rewrite(props, headers=kept)
     if props is not content.props:

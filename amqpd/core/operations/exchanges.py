@@ -100,11 +100,12 @@ def declare_exchange(
         type=make_type(arguments),
     )
     if not durable:
-        vhost.add_exchange(exchange)
+        broker.add_exchange(vhost, exchange)
         done(None)
         return
     row = ExchangeRow(vhost.name, name, kind, auto_delete, internal, encode_table(arguments))
-    create_durable(broker, vhost, "exchange", name, Change(True, row), done, lambda: vhost.add_exchange(exchange))
+    added = lambda: broker.add_exchange(vhost, exchange)  # noqa: E731
+    create_durable(broker, vhost, "exchange", name, Change(True, row), done, added)
 
 
 def delete_exchange(

@@ -11,7 +11,14 @@ from typing import Any
 import click
 
 from amqpd import __version__
-from amqpd.cli import control_changes, control_definitions, control_lists, control_parameters, control_resources
+from amqpd.cli import (
+    control_changes,
+    control_definitions,
+    control_delayed,
+    control_lists,
+    control_parameters,
+    control_resources,
+)
 from amqpd.cli.control_client import EX_TEMPFAIL, Failure
 from amqpd.cli.control_tool import ControlGroup, Session, pass_session
 
@@ -112,7 +119,14 @@ def alive(pid: int) -> bool:
     return True
 
 
-for module in (control_lists, control_changes, control_parameters, control_definitions, control_resources):
+for module in (
+    control_lists,
+    control_changes,
+    control_delayed,
+    control_parameters,
+    control_definitions,
+    control_resources,
+):
     for command in module.COMMANDS:
         main.add_command(command)
 

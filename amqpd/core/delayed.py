@@ -34,7 +34,7 @@ import logging
 import re
 from collections.abc import Collection, Iterator, Sequence
 from heapq import heapify, heappop, heappush
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple, TypeAlias, TypeVar
 
 from amqpd.core import deadletter, routing
 from amqpd.core.arguments import INTEGER_KINDS, exchange_resource
@@ -74,6 +74,8 @@ CHANNEL: Final = 0xFFFF
 
 Waiting: TypeAlias = tuple[int, int, bytes, Content, int]
 """A message that waits: when it is due (wall clock in milliseconds), then its id, routing, content and origin."""
+
+Item = TypeVar("Item", int, Waiting)
 
 log = logging.getLogger("amqpd.exchange")
 
@@ -128,6 +130,7 @@ class Delays:
         "exchange",
         "scheduled",
         "seconds",
+        "size",
         "vhost",
     )
 
@@ -147,13 +150,14 @@ class Delays:
         """Heaps, by the second in which their messages are due."""
         self.seconds: list[int] = []
         """The keys of `buckets`, a heap."""
+        self.size = 0
         self.alarm = 0
         """The time for which a timer is set; 0 for none."""
         self.scheduled = False
         self.alive = True
 
     def __len__(self) -> int:
-        return sum(map(len, self.buckets.values()))
+        return self.size
 
     # ---------------------------------------------------------------------------------------------- in
 
@@ -172,6 +176,7 @@ class Delays:
 
     def add(self, waiting: Waiting) -> None:
         """One more message waits."""
+        self.size += 1
         second = waiting[0] // SECOND
         bucket = self.buckets.get(second)
         if bucket is None:
@@ -214,12 +219,13 @@ class Delays:
                 self.watch()
                 return False
             heappop(self.buckets[self.seconds[0]])
-            self.tidy()
+            self.taken_out()
             self.send(first)
         return True
 
-    def tidy(self) -> None:
-        """No empty second stands in front."""
+    def taken_out(self) -> None:
+        """A message has been taken out of its bucket; no empty one stands in front."""
+        self.size -= 1
         while self.seconds and not self.buckets[self.seconds[0]]:
             del self.buckets[heappop(self.seconds)]
 
@@ -264,8 +270,8 @@ class Delays:
 
     def __iter__(self) -> Iterator[Waiting]:
         """The messages in the order in which they are due."""
-        for second in sorted(self.seconds):
-            yield from sorted(self.buckets[second])
+        for second in ascending(self.seconds):
+            yield from ascending(self.buckets[second])
 
     def cancel(self, due: int, message_id: int) -> bool:
         """The message is not delivered; False when it is not here."""
@@ -275,7 +281,7 @@ class Delays:
                 bucket[place] = bucket[-1]
                 bucket.pop()
                 heapify(bucket)
-                self.tidy()
+                self.taken_out()
                 self.drop((message_id,))
                 return True
         return False
@@ -287,6 +293,7 @@ class Delays:
         self.broker.turn.let_go(*self.buckets.values())
         self.buckets = {}
         self.seconds = []
+        self.size = 0
 
     def drop(self, message_ids: Sequence[int]) -> None:
         """Write down that the persistent ones have left."""
@@ -294,6 +301,17 @@ class Delays:
         if ids and self.durable:
             self.broker.journal.drop(DELAYED, ids, DROP_PURGED)
             self.broker.turn.arm()
+
+
+def ascending(heap: list[Item]) -> Iterator[Item]:
+    """The items of a heap in order. The first ones are found without a look at the others."""
+    reached = [(heap[0], 0)] if heap else []
+    while reached:
+        item, place = heappop(reached)
+        yield item
+        for child in (2 * place + 1, 2 * place + 2):
+            if child < len(heap):
+                heappush(reached, (heap[child], child))
 
 
 def delivered(headers: Table) -> Table:

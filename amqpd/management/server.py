@@ -23,6 +23,7 @@ from amqpd.management.administration import Administration
 from amqpd.management.clients import Clients
 from amqpd.management.conventions import Authenticate, authentication, errors
 from amqpd.management.definitions import Definitions
+from amqpd.management.delayed import Delayed
 from amqpd.management.limits import Limits
 from amqpd.management.nodes import Nodes
 from amqpd.management.parameters import Parameters
@@ -42,6 +43,7 @@ def application(broker: Broker, users: UserStore, node: NodeInfo, authenticate: 
     app = web.Application(middlewares=[errors, authentication(authenticate)])
     app.router.add_routes(Nodes(broker, node).routes())
     app.router.add_routes(Topology(broker, node.name).routes())
+    app.router.add_routes(Delayed(broker).routes())
     app.router.add_routes(Clients(broker, node.name).routes())
     app.router.add_routes(Administration(broker, users, node.name).routes())
     app.router.add_routes(Parameters(broker).routes())

@@ -1,4 +1,4 @@
-"""Delayed messages: x-delay at an x-delayed-message exchange, x-deliver-at anywhere (semantics 2; the plugin's rules)."""
+"""Delayed messages: x-delay at an x-delayed-message exchange, x-deliver-at at any (semantics 2; the plugin's rules)."""
 
 from __future__ import annotations
 

@@ -8,15 +8,18 @@ from tests.support.world import WALL
 
 def waiting(broker: Controlled) -> None:
     client = broker.connect()
-    client.open()
-    client.declare("q")
-    for number in range(2):
-        time = WALL + 1500 + number
-        client.publish("", "q", b"body", headers={"x-deliver-at": time}, message_id=f"m{number}", delivery_mode=2)
+
+    def publish() -> None:
+        client.declare("q")
+        for number in range(2):
+            headers = {"x-deliver-at": WALL + 1500 + number}
+            client.publish("", "q", b"body", headers=headers, message_id=f"m{number}", delivery_mode=2)
+
+    broker.do(publish)
 
 
 def test_they_are_listed_and_cancelled(broker: Controlled, ctl: Ctl) -> None:
-    broker.do(waiting, broker)
+    waiting(broker)
     lines = ctl("list_delayed", "amq.default").output.splitlines()
     assert lines[0] == "Listing delayed messages of exchange 'amq.default' in vhost '/' ..."
     assert lines[1] == "id\tdeliver_at\trouting_key\tpayload_bytes\tpersistent\tmessage_id"
@@ -39,12 +42,11 @@ def test_an_exchange_that_is_not_there(ctl: Ctl) -> None:
 
 
 def test_a_time_beyond_all_calendars_is_a_number(broker: Controlled, ctl: Ctl) -> None:
-    client = broker.do(broker.connect)
-    broker.do(client.open)
+    client = broker.connect()
     broker.do(lambda: client.publish("", "q", headers={"x-deliver-at": (1 << 63) - 1}))
     assert f"\t{(1 << 63) - 1}\tq\t" in ctl("list_delayed", "amq.default").output
 
 
 def test_how_many_is_a_column_of_list_exchanges(broker: Controlled, ctl: Ctl) -> None:
-    broker.do(waiting, broker)
+    waiting(broker)
     assert "\t2" in ctl("list_exchanges", "-s", "name", "messages_delayed").output.splitlines()

@@ -33,7 +33,10 @@ class Pool:
         self.bindings: dict[Binding, None] = {}
 
 
-NEEDED = {"x-delayed-message": {"x-delayed-type": Field("S", "fanout")}}
+NEEDED = {
+    "x-delayed-message": {"x-delayed-type": Field("S", "fanout")},
+    "x-message-deduplication": {"x-cache-size": Field("I", 1)},
+}
 """The arguments without which a type is not made."""
 
 
@@ -86,6 +89,7 @@ def test_what_the_answers_depend_on() -> None:
         "x-consistent-hash": Depends.KEY,
         "x-delayed-message": Depends.HEADERS,
         "x-local-random": Depends.EACH,
+        "x-message-deduplication": Depends.EACH,
         "x-modulus-hash": Depends.KEY,
         "x-random": Depends.EACH,
         "x-recent-history": Depends.HEADERS,

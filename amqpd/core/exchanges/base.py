@@ -263,6 +263,7 @@ TYPES: dict[str, tuple[str, str]] = {
     "x-consistent-hash": ("amqpd.core.exchanges.consistent_hash", "ConsistentHash"),
     "x-delayed-message": ("amqpd.core.exchanges.delayed_message", "DelayedMessage"),
     "x-local-random": ("amqpd.core.exchanges.random", "LocalRandom"),
+    "x-message-deduplication": ("amqpd.core.exchanges.message_deduplication", "MessageDeduplication"),
     "x-modulus-hash": ("amqpd.core.exchanges.modulus_hash", "ModulusHash"),
     "x-random": ("amqpd.core.exchanges.random", "Random"),
     "x-recent-history": ("amqpd.core.exchanges.recent_history", "RecentHistory"),

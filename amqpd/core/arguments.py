@@ -181,6 +181,7 @@ QUEUE_ARGUMENTS: dict[str, Rule] = {
     "x-queue-version": Rule(queue_version, CLASSIC),
     "x-queue-master-locator": Rule(text, CLASSIC),
     "x-single-active-consumer": Rule(flag, QUEUES),
+    "x-message-deduplication": Rule(flag, QUEUES),
     "x-queue-type": Rule(one_of(ALL, "\"unsupported queue type '{}'\""), ALL),
     "x-quorum-initial-group-size": Rule(positive, QUORUM),
     "x-delivery-limit": Rule(integer, QUORUM),

@@ -20,7 +20,7 @@ from amqpd.core.exchanges.missing import Missing
 from amqpd.core.message import Message
 from amqpd.core.plan import Plans, Target
 from amqpd.core.ports import DELAYED, Access, Catalog, Commit, ExchangeRow, Journal, Recovered, Snapshot, VHostRow
-from amqpd.core.queues.queue import Queue
+from amqpd.core.queues.deduplicating import DeduplicatingQueue, queue_class
 from amqpd.core.queues.reply import ReplyTarget
 from amqpd.core.turn import Turn
 from amqpd.core.vhost import VHost
@@ -124,7 +124,7 @@ class Broker:
             )
         for queue in snapshot.queues:
             arguments, _ = decode_table(queue.arguments)
-            restored = Queue(
+            restored = queue_class(arguments)(
                 queue.name,
                 queue.vhost,
                 id=queue.id,
@@ -253,8 +253,10 @@ class Broker:
         """Some targets took other tuples of the messages (with their own deadlines), or not all of them."""
         ids = {message[0] for message in messages}
         refused: set[int] = set()
-        for taken in otherwise.values():
-            refused |= ids.difference(message[0] for message in taken)
+        for target, taken in otherwise.items():
+            not_taken = ids.difference(message[0] for message in taken)
+            # A duplicate is no message that was refused.
+            refused |= not_taken - target.duplicates if isinstance(target, DeduplicatingQueue) else not_taken
         commit: Commit | None = None
         if durable:
             self.turn.arm()

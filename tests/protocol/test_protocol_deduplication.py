@@ -1,4 +1,4 @@
-"""The exchange type x-message-deduplication (semantics 2; the plugin's rules)."""
+"""Deduplication: the exchange type x-message-deduplication, and queues with that argument (the plugin's rules)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pamqp import commands
 
-from tests.support.received import bodies, confirmed, drain, messages
+from tests.support.received import bodies, confirmed, drain, get, messages
 from tests.support.world import Client, World
 
 C = commands
@@ -114,3 +114,122 @@ def test_arguments_that_are_refused(world: World, arguments: dict[str, Any], tex
     client.open()
     closed = declare(client, arguments)
     assert (closed.reply_code, closed.reply_text) == (406, f"PRECONDITION_FAILED - {text}")
+
+
+# ----------------------------------------------------------------------------------------------------- queues
+
+
+def deduplicating(world: World, **arguments: Any) -> Client:
+    """A client, and a queue `q` that deduplicates."""
+    client = world.connect()
+    client.open()
+    client.declare("q", durable=True, arguments={"x-message-deduplication": True, **arguments})
+    return client
+
+
+def put(client: Client, value: Any, body: bytes = b"m", **properties: Any) -> list[Any]:
+    return client.publish("", "q", body, headers={"x-deduplication-header": value}, delivery_mode=2, **properties)
+
+
+def ready(client: Client) -> int:
+    count: int = client.declare("q", passive=True).message_count
+    return count
+
+
+def test_a_queue_takes_a_value_once_while_it_has_it(world: World) -> None:
+    client = deduplicating(world)
+    for body, value in enumerate(["a", "b", "a", "b", "c"]):
+        put(client, value, b"%d" % body)
+    client.publish("", "q", b"without")
+    client.publish("", "q", b"without")
+    assert len(world.folded()["q"]) == 3
+    assert taken(client) == [b"0", b"1", b"4", b"without", b"without"]
+    put(client, "a", b"again")
+    assert taken(client) == [b"again"]
+
+
+@pytest.mark.parametrize("settled", ["ack", "reject"])
+def test_an_unsettled_message_counts(world: World, settled: str) -> None:
+    client = deduplicating(world)
+    put(client, "a")
+    message = get(client, "q")
+    assert message is not None
+    put(client, "a")
+    assert ready(client) == 0
+    tag = message.method.delivery_tag
+    if settled == "ack":
+        client.method(1, C.Basic.Ack, delivery_tag=tag)
+    else:
+        client.method(1, C.Basic.Reject, delivery_tag=tag, requeue=False)
+    put(client, "a")
+    put(client, "a")
+    assert ready(client) == 1
+
+
+def test_a_requeued_message_counts_until_it_is_taken(world: World) -> None:
+    client = deduplicating(world)
+    put(client, "a")
+    message = get(client, "q")
+    assert message is not None
+    client.method(1, C.Basic.Nack, delivery_tag=message.method.delivery_tag, requeue=True)
+    put(client, "a")
+    assert ready(client) == 1
+    client.consume("q", no_ack=True)
+    assert bodies(put(client, "a", b"next")) == [b"next"]
+    assert bodies(put(client, "a", b"next")) == [b"next"]
+
+
+def test_a_duplicate_is_confirmed_and_one_without_room_is_not(world: World) -> None:
+    client = deduplicating(world, **{"x-max-length": 1, "x-overflow": "reject-publish"})
+    client.method(1, C.Confirm.Select)
+    assert confirmed(put(client, "a"), 1) == ([1], [])
+    assert confirmed(put(client, "a"), 2) == ([2], [])
+    assert confirmed(put(client, "b"), 3) == ([], [3])
+    assert len(taken(client)) == 1
+    assert confirmed(put(client, "b"), 4) == ([4], [])
+    assert ready(client) == 1
+
+
+@pytest.mark.parametrize("how", ["expire", "push out", "purge"])
+def test_a_message_that_is_dropped_counts_no_more(world: World, how: str) -> None:
+    client = deduplicating(world, **({"x-max-length": 1} if how == "push out" else {}))
+    put(client, "a", expiration="100")
+    if how == "expire":
+        world.wait(100)
+    elif how == "push out":
+        put(client, "b")
+    else:
+        client.method(1, C.Queue.Purge, queue="q")
+    put(client, "a", b"again")
+    assert taken(client) == [b"again"]
+
+
+@pytest.mark.parametrize("crash", [True, False])
+def test_what_is_in_the_queue_counts_after_a_restart(world: World, crash: bool) -> None:
+    put(deduplicating(world), "a", b"first")
+    world = world.restart(crash=crash)
+    client = deduplicating(world)
+    put(client, "a", b"second")
+    assert taken(client) == [b"first"]
+
+
+def test_other_queues_have_the_message_all_the_same(world: World) -> None:
+    client = deduplicating(world)
+    client.declare("r", durable=True)
+    for queue in "qr":
+        client.method(1, C.Queue.Bind, queue=queue, exchange="amq.fanout", routing_key="")
+    for _ in range(2):
+        client.publish("amq.fanout", "", headers={"x-deduplication-header": "a"}, delivery_mode=2)
+    assert {name: len(ids) for name, ids in world.folded().items()} == {"q": 1, "r": 2}
+
+
+def test_the_argument_is_checked_and_compared(world: World) -> None:
+    client = deduplicating(world)
+    closed = client.declare("q", durable=True)
+    assert closed.reply_text.startswith(
+        "PRECONDITION_FAILED - inequivalent arg 'x-message-deduplication' for queue 'q'"
+    )
+    client.method(1, C.Channel.CloseOk)
+    client.open()
+    closed = client.declare("r", arguments={"x-message-deduplication": "yes"})
+    assert closed.reply_code == 406

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from amqpd.core.arguments import INTEGER_KINDS
 from amqpd.core.exchanges.base import Answer, Binding, Depends, Exchange
+from amqpd.core.queues.deduplicating import HEADER
 from amqpd.errors import PreconditionFailed
 from amqpd.wire.tables import Field, Table, canonical
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = ["MessageDeduplication"]
 
-HEADER: Final = "x-deduplication-header"
 SIZE: Final = "x-cache-size"
 TTL: Final = "x-cache-ttl"
 PERSISTENCE: Final = "x-cache-persistence"

@@ -23,6 +23,7 @@ from amqpd.core.operations.exchanges import drop_orphans
 from amqpd.core.operations.limits import check_queue_limit
 from amqpd.core.ports import Change, QueueRow
 from amqpd.core.queues.consumer import Consumer
+from amqpd.core.queues.deduplicating import queue_class
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import REPLY_TO, REPLY_TO_PREFIX
 from amqpd.core.vhost import VHost
@@ -172,7 +173,7 @@ def create_queue(
     if durable:
         queue_id = broker.next_queue_id
         broker.next_queue_id += 1
-    queue = Queue(
+    queue = queue_class(arguments)(
         name,
         vhost.name,
         id=queue_id,

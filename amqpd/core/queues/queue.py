@@ -22,15 +22,7 @@ from typing import TYPE_CHECKING
 from amqpd.core.arguments import queue_resource
 from amqpd.core.message import PERSISTENT, Message
 from amqpd.core.policy import UNTOUCHED, Applied
-from amqpd.core.ports import (
-    DROP_DELIVERY_LIMIT,
-    DROP_EXPIRED,
-    DROP_PURGED,
-    DROP_REJECTED,
-    Burial,
-    Journal,
-    Recovered,
-)
+from amqpd.core.ports import DROP_DELIVERY_LIMIT, DROP_EXPIRED, DROP_PURGED, DROP_REJECTED, Burial, Journal, Recovered
 from amqpd.core.promises import Promises, work_out
 from amqpd.core.queues import keeping
 from amqpd.core.queues.consumer import UNLIMITED, Consumer
@@ -393,6 +385,9 @@ class Queue:
             if self.weight is not None:
                 self.weight += keeping.octets((message,))
         self.turn.wake(self)
+
+    def left(self, message: Message) -> None:
+        """The queue has given the message up. For a queue that keeps account of what it has."""
 
     def give_back(self, run: Run) -> None:
         """The deliveries are no longer the consumer's."""

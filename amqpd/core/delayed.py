@@ -289,7 +289,7 @@ class Delays:
     def close(self) -> None:
         """The exchange is gone, and its messages with it."""
         self.alive = False
-        self.drop([message_id for bucket in self.buckets.values() for _, message_id, *_ in bucket])
+        self.drop([waiting[1] for bucket in self.buckets.values() for waiting in bucket])
         self.broker.turn.let_go(*self.buckets.values())
         self.buckets = {}
         self.seconds = []

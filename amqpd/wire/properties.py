@@ -138,11 +138,11 @@ def _walk(props: bytes) -> Facts:
         if flags & 0x2000:
             start = offset
             offset += 4 + _unpack_length(props, offset)[0]
-            # One octet is found in a fifth of the time that two take; few properties hold a capital C at all.
+            # One octet is found in a fifth of the time that two take; few properties hold a capital C at all, or a 12.
             suspected = (
                 67 in props
                 and (props.find(b"\x02CC", start, offset) >= 0 or props.find(b"\x03BCC", start, offset) >= 0)
-            ) or props.find(b"\x0cx-deliver-at", start, offset) >= 0
+            ) or (12 in props and props.find(b"\x0cx-deliver-at", start, offset) >= 0)
         if flags & 0x1000:
             mode = props[offset]
             offset += 1

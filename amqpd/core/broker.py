@@ -15,7 +15,7 @@ from amqpd.core.alarms import Alarms
 from amqpd.core.arguments import queue_type
 from amqpd.core.burial import Burial
 from amqpd.core.delayed import Delays, recover
-from amqpd.core.exchanges.base import Attached, Binding, Exchange, ExchangeType, Factory, factory
+from amqpd.core.exchanges.base import DELAYED_MESSAGE, Attached, Binding, Exchange, ExchangeType, Factory, factory
 from amqpd.core.exchanges.missing import Missing
 from amqpd.core.message import Message
 from amqpd.core.plan import Plans, Target
@@ -186,10 +186,12 @@ class Broker:
 
     def delays(self, vhost: VHost, exchange: Exchange | None) -> Delays:
         """The delayed messages of an exchange; None stands for the default one."""
-        name, durable = (exchange.name, exchange.durable) if exchange is not None else ("", True)
+        name = exchange.name if exchange is not None else ""
         delays = vhost.delays.get(name)
         if delays is None:
-            delays = vhost.delays[name] = Delays(self, vhost, name, durable=durable)
+            durable = exchange is None or exchange.durable
+            delaying = exchange is not None and exchange.kind == DELAYED_MESSAGE
+            delays = vhost.delays[name] = Delays(self, vhost, name, durable=durable, delaying=delaying)
         return delays
 
     def find_delays(self, vhost: str, exchange: str) -> Delays | None:

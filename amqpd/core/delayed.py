@@ -117,7 +117,8 @@ def is_scheduled(headers: Table, wall: int) -> bool:
 class Delays:
     """The delayed messages of one exchange: the part of a queue that publishing sees.
 
-    `exchange` is its name, empty for the default one; `durable`: persistent messages survive here.
+    `exchange` is its name, empty for the default one; `durable`: persistent messages survive here; `delaying`: x-delay
+    counts here.
     """
 
     __slots__ = (
@@ -126,6 +127,7 @@ class Delays:
         "alive",
         "broker",
         "buckets",
+        "delaying",
         "durable",
         "exchange",
         "scheduled",
@@ -139,11 +141,12 @@ class Delays:
     id: ClassVar[int] = DELAYED
     epoch: ClassVar[int] = 0
 
-    def __init__(self, broker: Broker, vhost: VHost, exchange: str, *, durable: bool) -> None:
+    def __init__(self, broker: Broker, vhost: VHost, exchange: str, *, durable: bool, delaying: bool) -> None:
         self.broker = broker
         self.vhost = vhost
         self.exchange = exchange
         self.durable = durable
+        self.delaying = delaying
         self.address = shortstr(vhost.name) + shortstr(exchange)
         """What stands before the routing in the journal."""
         self.buckets: dict[int, list[Waiting]] = {}
@@ -168,7 +171,7 @@ class Delays:
         taken = []
         for message_id, routing_fields, content, origin, deadline in messages:
             headers = deadletter.headers_of(props_of((message_id, routing_fields, content, origin, deadline)))
-            due = max(now + delay(headers), deliver_at(headers))
+            due = max(now + delay(headers) if self.delaying else now, deliver_at(headers))
             self.add((due, message_id, routing_fields, content, origin))
             taken.append((message_id, self.address + routing_fields, content, origin, due))
         self.watch()
@@ -241,7 +244,7 @@ class Delays:
         message = (message_id, routing_fields, content, origin, 0)
         props = props_of(message)
         headers = deadletter.headers_of(props)
-        changed = delivered(headers)
+        changed = delivered(headers, delay(headers) if self.delaying else 0)
         try:
             keys = [*deadletter.keys_in(headers, message), *properties.copies(headers)[1]]
             expiration = properties.facts(props).expiration
@@ -314,14 +317,13 @@ def ascending(heap: list[Item]) -> Iterator[Item]:
                 heappush(reached, (heap[child], child))
 
 
-def delivered(headers: Table) -> Table:
-    """The headers of a message that has waited: the same table, if nothing is to be changed."""
-    waited = number(headers.get(DELAY))
-    if waited is None and "BCC" not in headers:
+def delivered(headers: Table, waited: int) -> Table:
+    """The headers of a message that has waited so long for its x-delay: the same table, if nothing is to be changed."""
+    if not waited and "BCC" not in headers:
         return headers
     changed = {name: field for name, field in headers.items() if name != "BCC"}
-    if waited is not None:
-        changed[DELAY] = Field("I", -waited) if -INT_MAX <= waited <= INT_MAX else long(-waited)
+    if waited:
+        changed[DELAY] = Field("I", -waited) if waited <= INT_MAX else long(-waited)
     return changed
 
 

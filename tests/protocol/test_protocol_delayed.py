@@ -364,8 +364,7 @@ def test_what_has_fallen_due_does_not_come_back(world: World, client: Client) ->
     delayed(client, 1000)
     world.wait(1000)
     world = world.restart(crash=True).restart()
-    assert waiting(world) == 0
-    assert len(drain(connected(world), "q")) == 1
+    assert (waiting(world), len(drain(connected(world), "q"))) == (0, 1)
 
 
 @pytest.mark.parametrize("committed", [True, False])

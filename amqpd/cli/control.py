@@ -14,6 +14,7 @@ from amqpd import __version__
 from amqpd.cli import (
     control_changes,
     control_definitions,
+    control_delayed,
     control_lists,
     control_parameters,
     control_resources,
@@ -122,6 +123,7 @@ def alive(pid: int) -> bool:
 for module in (
     control_lists,
     control_changes,
+    control_delayed,
     control_parameters,
     control_definitions,
     control_resources,

@@ -78,7 +78,9 @@ QUEUES = Listing(
     ("name", "messages"),
     {"owner_pid": "owner_pid_details.name"},
 )
-EXCHANGES = Listing("exchanges", words("name type durable auto_delete internal arguments policy"), ("name", "type"))
+EXCHANGES = Listing(
+    "exchanges", words("name type durable auto_delete internal arguments policy messages_delayed"), ("name", "type")
+)
 BINDINGS = Listing(
     "bindings",
     words("source_name source_kind destination_name destination_kind routing_key arguments"),

@@ -185,6 +185,7 @@ QUEUE_ARGUMENTS: dict[str, Rule] = {
     "x-queue-version": Rule(queue_version, CLASSIC),
     "x-queue-master-locator": Rule(text, CLASSIC),
     "x-single-active-consumer": Rule(flag, QUEUES),
+    "x-message-deduplication": Rule(flag, QUEUES),
     "x-queue-type": Rule(one_of(ALL, "\"unsupported queue type '{}'\""), ALL),
     "x-quorum-initial-group-size": Rule(positive, QUORUM),
     "x-delivery-limit": Rule(integer, QUORUM),
@@ -323,6 +324,10 @@ def is_classic(declared: Field | None) -> bool:
 # --------------------------------------------------------------------------------------------------- exchanges
 
 
+EXCHANGE_ARGUMENTS: dict[str, tuple[str, ...]] = {"x-delayed-message": ("x-delayed-type",)}
+"""What else a redeclaration is held to, by the exchange's type."""
+
+
 def check_exchange(name: str, vhost: str, arguments: Table) -> None:
     """Raises PreconditionFailed for an exchange that may not be declared like this."""
     check_exchange_name("alternate-exchange", arguments, exchange_resource(name, vhost))
@@ -356,8 +361,8 @@ def check_exchange_equivalent(
     check_same("durable", resource, named(durable), named(exchange.durable))
     check_same("auto_delete", resource, named(auto_delete), named(exchange.auto_delete))
     check_same("internal", resource, named(internal), named(exchange.internal))
-    alternate = "alternate-exchange"
-    check_argument(alternate, resource, arguments.get(alternate), exchange.arguments.get(alternate))
+    for key in ("alternate-exchange", *EXCHANGE_ARGUMENTS.get(kind, ())):
+        check_argument(key, resource, arguments.get(key), exchange.arguments.get(key))
 
 
 # --------------------------------------------------------------------------------------------------- consumers

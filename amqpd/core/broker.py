@@ -15,12 +15,25 @@ from amqpd.core.alarms import Alarms
 from amqpd.core.arguments import Redeclare, queue_type
 from amqpd.core.burial import Burial
 from amqpd.core.commits import Commits
+from amqpd.core.delayed import Delays, recover
 from amqpd.core.events import say_through
-from amqpd.core.exchanges.base import Binding, Exchange, ExchangeType, Factory, factory
+from amqpd.core.exchanges.base import DELAYED_MESSAGE, Attached, Binding, Exchange, ExchangeType, Factory, factory
 from amqpd.core.exchanges.missing import Missing
 from amqpd.core.message import Message
 from amqpd.core.plan import Plans, Target
-from amqpd.core.ports import Access, Catalog, Commit, ExchangeRow, Journal, Recovered, Snapshot, Streams, VHostRow
+from amqpd.core.ports import (
+    DELAYED,
+    Access,
+    Catalog,
+    Commit,
+    ExchangeRow,
+    Journal,
+    Recovered,
+    Snapshot,
+    Streams,
+    VHostRow,
+)
+from amqpd.core.queues.deduplicating import DeduplicatingQueue, queue_class
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.reply import ReplyTarget
 from amqpd.core.queues.stream import ClosedStream, Stream
@@ -138,7 +151,8 @@ class Broker:
         for exchange in snapshot.exchanges:
             vhost = self.vhosts[exchange.vhost]
             arguments, _ = decode_table(exchange.arguments)
-            vhost.add_exchange(
+            self.add_exchange(
+                vhost,
                 Exchange(
                     exchange.name,
                     exchange.vhost,
@@ -148,7 +162,7 @@ class Broker:
                     internal=exchange.internal,
                     arguments=arguments,
                     type=self.restored_type(exchange, arguments),
-                )
+                ),
             )
         for queue in snapshot.queues:
             arguments, _ = decode_table(queue.arguments)
@@ -172,6 +186,7 @@ class Broker:
             arguments, _ = decode_table(binding.arguments)
             source, destination = vhost.exchanges[binding.source], ends[binding.destination]
             vhost.add_binding(Binding(source, destination, binding.routing_key, arguments))
+        recover(self, messages.get(DELAYED, ()))
 
     def restore_parameters(self, snapshot: Snapshot) -> None:
         """Runtime parameters come before what they apply to."""
@@ -212,7 +227,32 @@ class Broker:
             log = self.streams.open(id)
             made = ClosedStream if log.damaged else Stream
             return made(name, vhost, log=log, burial=self.burial, **given)
-        return Queue(name, vhost, journal=self.journal, burial=self.burial, **given)
+        return queue_class(arguments)(name, vhost, journal=self.journal, burial=self.burial, **given)
+
+    def add_exchange(self, vhost: VHost, exchange: Exchange) -> None:
+        """The exchange exists from now on."""
+        vhost.add_exchange(exchange)
+        if isinstance(exchange.type, Attached):
+            exchange.type.attach(self, vhost, exchange)
+
+    # ------------------------------------------------------------------------------------------ delayed
+
+    def delays(self, vhost: VHost, exchange: Exchange | None) -> Delays:
+        """The delayed messages of an exchange; None stands for the default one."""
+        name = exchange.name if exchange is not None else ""
+        delays = vhost.delays.get(name)
+        if delays is None:
+            durable = exchange is None or exchange.durable
+            delaying = exchange is not None and exchange.kind == DELAYED_MESSAGE
+            delays = vhost.delays[name] = Delays(self, vhost, name, durable=durable, delaying=delaying)
+        return delays
+
+    def find_delays(self, vhost: str, exchange: str) -> Delays | None:
+        """The same by name; None where there is no such exchange."""
+        found = self.vhosts.get(vhost)
+        if found is None or (exchange and exchange not in found.exchanges):
+            return None
+        return self.delays(found, found.exchanges.get(exchange))
 
     # ------------------------------------------------------------------------------------------ publish
 
@@ -269,17 +309,19 @@ class Broker:
         streams, which have logs of their own and keep every message."""
         ids = {message[0] for message in messages}
         refused: set[int] = set()
-        for taken in otherwise.values():
-            refused |= ids.difference(message[0] for message in taken)
+        for target, taken in otherwise.items():
+            not_taken = ids.difference(message[0] for message in taken)
+            # A duplicate is no message that was refused.
+            refused |= not_taken - target.duplicates if isinstance(target, DeduplicatingQueue) else not_taken
         commits = [target.commit for target in otherwise if isinstance(target, Stream) and target.commit is not None]
         if durable:
             self.turn.arm()
             # Targets with the same tuples share a record, and thereby the contents.
-            groups: dict[tuple[tuple[int, int], ...], tuple[list[Message], list[int]]] = {}
+            groups: dict[tuple[tuple[int, bytes, int], ...], tuple[list[Message], list[int]]] = {}
             for target in targets:
                 taken = otherwise.get(target, messages)
                 if target.durable and taken and not isinstance(target, Stream):
-                    key = tuple((message[0], message[4]) for message in taken)
+                    key = tuple((message[0], message[1], message[4]) for message in taken)
                     groups.setdefault(key, (taken, []))[1].append(target.id)
             for taken, queues in groups.values():
                 commit = self.journal.enqueue(taken, durable if len(queues) == len(durable) else tuple(queues))

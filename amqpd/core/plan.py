@@ -28,6 +28,7 @@ from amqpd.wire.outgoing import shortstr
 from amqpd.wire.tables import Table
 
 if TYPE_CHECKING:
+    from amqpd.core.delayed import Delays
     from amqpd.core.vhost import VHost
 
 __all__ = ["DEFAULT_EXCHANGE_ALIAS", "Plan", "Plans", "Target", "durable_ids", "require_topic"]
@@ -37,7 +38,7 @@ DEFAULT_EXCHANGE_ALIAS = "amq.default"
 
 PLANS_MAX = 8192
 
-Target: TypeAlias = Queue | ReplyTarget | Witness
+Target: TypeAlias = "Queue | ReplyTarget | Witness | Delays"
 
 
 class Guard(Protocol):
@@ -196,14 +197,18 @@ class Plans:
             return Plan(None, key, fields, UNGUARDED, (reply,) if reply else ())
         return Plan(None, key, fields, UNGUARDED, ())
 
+    def check_copies(self, exchange: Exchange, keys: Sequence[str]) -> None:
+        """Raises AccessRefused for a further key that the user may not write to."""
+        for key in keys:
+            require_topic(self.access, self.user, self.vhost.name, "write", exchange, key)
+
     def route(self, plan: Plan, keys: Sequence[str], headers: Table, props: bytes) -> Sequence[Target]:
         """The targets of one message that has to be asked: by its properties, or for its CC and BCC keys too.
 
         Raises AccessRefused for a further key that the user may not write to.
         """
         if plan.exchange is not None:
-            for key in keys[1:]:
-                require_topic(self.access, self.user, self.vhost.name, "write", plan.exchange, key)
+            self.check_copies(plan.exchange, keys[1:])
             return routing.route(plan.exchange, keys, headers, self.vhost.exchanges, self.vhost.queues, props)
         targets: dict[Target, None] = {}
         for key in keys:

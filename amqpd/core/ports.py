@@ -90,6 +90,9 @@ class Journal(Protocol):
         """The turn's step 2: if no append is in flight, give what has grown to the engine."""
 
 
+DELAYED = 0
+"""The queue in which the journal has delayed messages. No queue of the catalog has this id (see core/delayed)."""
+
 DROP_PURGED = 1
 DROP_EXPIRED = 2
 DROP_MAXLEN = 3

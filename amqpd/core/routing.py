@@ -13,6 +13,7 @@ from amqpd.core.exchanges.base import NO_PROPERTIES, Depends, Exchange, Witness
 from amqpd.wire.tables import Table
 
 if TYPE_CHECKING:
+    from amqpd.core.delayed import Delays
     from amqpd.core.queues.queue import Queue
 
 __all__ = ["Exchanges", "bump", "depends", "reaches", "route"]
@@ -58,9 +59,10 @@ def route(
     exchanges: Mapping[str, Exchange],
     queues: Mapping[str, Queue],
     props: bytes = NO_PROPERTIES,
-) -> tuple[Queue | Witness, ...]:
-    """The queues that a message with these keys reaches, and its witnesses: each once, in the order they are found."""
-    found: dict[Queue | Witness, None] = {}
+) -> tuple[Queue | Witness | Delays, ...]:
+    """The queues that a message with these keys reaches, its witnesses, and the exchanges that delay it: each once, in
+    the order they are found."""
+    found: dict[Queue | Witness | Delays, None] = {}
     asked: dict[Exchange, None] = {exchange: None}
     waiting = [exchange]
     while waiting:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from amqpd.core import routing
+from amqpd.core.delayed import Delays
 from amqpd.core.exchanges.base import Binding, Exchange, create
 from amqpd.core.parameters import LIMITS, VHOST_LIMITS
 from amqpd.core.plan import Plans
@@ -39,6 +40,8 @@ class VHost:
         self.name = row.name
         self.exchanges = routing.Exchanges()
         self.queues: dict[str, Queue] = {}
+        self.delays: dict[str, Delays] = {}
+        """The delayed messages of the exchanges that have had some, by name; of the default exchange too."""
         self.owned: dict[object, dict[Queue, None]] = {}
         """Connection -> its exclusive queues."""
         self.plans: dict[str, Plans] = {}
@@ -106,6 +109,9 @@ class VHost:
         """The exchange and its bindings are gone; returns the auto-delete exchanges that this leaves without any."""
         routing.bump(exchange, self.exchanges)
         exchange.alive = False
+        delays = self.delays.pop(exchange.name, None)
+        if delays is not None:
+            delays.close()
         orphans: list[Exchange] = []
         for binding in list(exchange.outgoing.values()):
             exchange.unbind(binding.identity)

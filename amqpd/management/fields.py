@@ -9,14 +9,18 @@ import base64
 import hashlib
 from urllib.parse import quote_plus
 
+from amqpd.core.delayed import Delays, Waiting
 from amqpd.core.exchanges.base import Binding, Exchange
+from amqpd.core.message import PERSISTENT, props_of, routing_key_of
 from amqpd.core.policy import UNTOUCHED, Applied, Policy
 from amqpd.core.ports import PermissionRow, TopicPermissionRow, UserRow
 from amqpd.core.queues.consumer import Consumer
+from amqpd.core.queues.keeping import octets
 from amqpd.core.queues.queue import Queue
 from amqpd.core.queues.stream import ClosedStream
 from amqpd.core.vhost import VHost
 from amqpd.management.lists import Item
+from amqpd.wire import properties
 from amqpd.wire.tables import Table, canonical, to_json
 
 __all__ = [
@@ -24,6 +28,7 @@ __all__ = [
     "consumer",
     "default_binding",
     "default_exchange",
+    "delayed",
     "exchange",
     "parameter",
     "permission",
@@ -45,7 +50,7 @@ def policies(applied: Applied) -> Item:
     }
 
 
-def exchange(exchange: Exchange) -> Item:
+def exchange(exchange: Exchange, delays: Delays | None) -> Item:
     """One exchange."""
     return {
         "name": exchange.name,
@@ -56,10 +61,11 @@ def exchange(exchange: Exchange) -> Item:
         "internal": exchange.internal,
         "arguments": to_json(exchange.arguments),
         **policies(exchange.applied),
+        **messages_delayed(delays),
     }
 
 
-def default_exchange(vhost: str) -> Item:
+def default_exchange(vhost: str, delays: Delays | None) -> Item:
     """The exchange without a name, which the model knows only by what it does."""
     return {
         "name": "",
@@ -70,6 +76,28 @@ def default_exchange(vhost: str) -> Item:
         "internal": False,
         "arguments": {},
         **policies(UNTOUCHED),
+        **messages_delayed(delays),
+    }
+
+
+def messages_delayed(delays: Delays | None) -> Item:
+    """How many messages the exchange delays; nothing about one that never has."""
+    return {} if delays is None else {"messages_delayed": len(delays)}
+
+
+def delayed(waiting: Waiting, vhost: str, exchange: str) -> Item:
+    """One delayed message; `exchange` is the one that delays it."""
+    due, message_id, routing, content, origin = waiting
+    message = (message_id, routing, content, origin, 0)
+    return {
+        "id": f"{due}-{message_id}",
+        "vhost": vhost,
+        "exchange": exchange,
+        "deliver_at": due,
+        "routing_key": routing_key_of(message),
+        "persistent": message_id & PERSISTENT != 0,
+        "payload_bytes": octets((message,)),
+        "properties": properties.to_json(props_of(message)),
     }
 
 

@@ -19,6 +19,7 @@ from amqpd.management.administration import Administration
 from amqpd.management.clients import Clients
 from amqpd.management.conventions import Authenticate, authentication, errors
 from amqpd.management.definitions import Definitions
+from amqpd.management.delayed import Delayed
 from amqpd.management.limits import Limits
 from amqpd.management.nodes import Nodes
 from amqpd.management.parameters import Parameters
@@ -40,6 +41,7 @@ def application(broker: Broker, users: UserStore, node: NodeInfo, authenticate: 
     app.router.add_routes(Nodes(broker, node).routes())
     app.router.add_routes(Topology(broker, node.name).routes())
     app.router.add_routes(Routing(broker).routes())
+    app.router.add_routes(Delayed(broker).routes())
     app.router.add_routes(Clients(broker, node.name).routes())
     app.router.add_routes(Administration(broker, users, node.name).routes())
     app.router.add_routes(Parameters(broker).routes())

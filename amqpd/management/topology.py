@@ -39,7 +39,7 @@ from amqpd.management.conventions import (
 )
 from amqpd.management.lists import Item
 
-__all__ = ["Topology"]
+__all__ = ["Topology", "exchange_name"]
 
 DEFAULT_EXCHANGE = "amq.default"
 
@@ -104,7 +104,10 @@ class Topology:
 
     def show_exchange(self, found: VHost | Exchange) -> Item:
         """An exchange; a virtual host stands for its default exchange."""
-        return fields.default_exchange(found.name) if isinstance(found, VHost) else fields.exchange(found)
+        if isinstance(found, VHost):
+            return fields.default_exchange(found.name, found.delays.get(""))
+        vhost = self.broker.vhosts.get(found.vhost)
+        return fields.exchange(found, vhost.delays.get(found.name) if vhost is not None else None)
 
     def exchange(self, request: web.Request) -> VHost | Exchange:
         """The exchange in the path, the virtual host standing for its default exchange."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from amqpd.core.broker import NOT_REFUSED
+from amqpd.core.delayed import is_scheduled
 from amqpd.core.message import BLIND, PERSISTENT, SLICE_MAX, Message
 from amqpd.core.plan import Plan, Target, durable_ids
 from amqpd.core.queues.reply import REPLY_TO
@@ -197,7 +198,13 @@ def consider(
     copies, blind_copies = properties.copies(headers)
     if facts.user_id is not None:
         check_user_id(channel, facts.user_id)
-    if plan.targets is None or copies or blind_copies:
+    turn = channel.broker.turn
+    targets: Sequence[Target]
+    if is_scheduled(headers, turn.now + turn.wall):
+        if plan.exchange is not None:
+            channel.plans.check_copies(plan.exchange, (*copies, *blind_copies))
+        targets = (channel.broker.delays(channel.vhost, plan.exchange),)
+    elif plan.targets is None or copies or blind_copies:
         targets = channel.plans.route(plan, (plan.key, *copies, *blind_copies), headers, props)
     else:
         targets = plan.targets

@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from filelock import FileLock, Timeout
 
-from amqpd.core.ports import Recovered, Snapshot
+from amqpd.core.ports import DELAYED, Recovered, Snapshot
 from amqpd.storage.catalog import SQLiteCatalog
 from amqpd.storage.errors import DirectoryInUse
 from amqpd.storage.journal.journal import Journal
@@ -100,7 +100,7 @@ def open_store(
         resources.callback(engine.close)
         journal = Journal(engine, clock, on_failure)
         with collector_off():
-            found = journal.recover([row.id for row in snapshot.queues])
+            found = journal.recover([DELAYED, *(row.id for row in snapshot.queues)])
         streams = LocalStreams(directory / "streams", committer, deliver, clock, on_failure)
         resources.callback(streams.close)
         torn = streams.recover({row.id for row in snapshot.queues})

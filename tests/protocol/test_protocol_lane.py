@@ -14,18 +14,21 @@ from amqpd.core.queues import reply
 from amqpd.protocol.channel import Channel
 from amqpd.protocol.session import Session
 from amqpd.wire import framing, methods
-from tests.support.world import Client, World
+from tests.support.world import WALL, Client, World
 
 C = commands
 
 KEYS = st.sampled_from(["q", "d", "nowhere", "a.b", ""])
-EXCHANGES = st.sampled_from(["", "amq.fanout", "amq.topic", "amq.headers", "gone"])
+EXCHANGES = st.sampled_from(["", "amq.fanout", "amq.topic", "amq.headers", "late", "gone"])
 PROPERTIES = st.sampled_from(
     [
         {},
         {"delivery_mode": 2},
         {"headers": {"x": 1}, "delivery_mode": 2},
         {"headers": {"CC": ["d"], "BCC": ["q"]}},
+        {"headers": {"x-deliver-at": WALL + 60_000}, "delivery_mode": 2},
+        {"headers": {"x-deliver-at": WALL - 1}},
+        {"headers": {"x-delay": 60_000}, "delivery_mode": 2},
         {"expiration": "60000"},
         {"user_id": "guest"},
         {"reply_to": "amq.rabbitmq.reply-to", "correlation_id": "7"},
@@ -106,7 +109,9 @@ def converse(world: World, chunks: list[bytes]) -> tuple[bytes, list[Any]]:
     client.consume("d", "c")
     client.consume("amq.rabbitmq.reply-to", "r", no_ack=True)
     client.method(2, C.Confirm.Select)
-    for exchange, key in (("amq.topic", "a.*"), ("amq.headers", "")):
+    arguments = {"x-delayed-type": "direct"}
+    client.method(1, C.Exchange.Declare, exchange="late", exchange_type="x-delayed-message", arguments=arguments)
+    for exchange, key in (("amq.topic", "a.*"), ("amq.headers", ""), ("late", "q")):
         client.method(1, C.Queue.Bind, queue="q", exchange=exchange, routing_key=key)
     client.received = b""
     for chunk in chunks:
@@ -115,7 +120,8 @@ def converse(world: World, chunks: list[bytes]) -> tuple[bytes, list[Any]]:
         (queue.name, [m[1:3] for m in queue.window], [(c, m[1:3]) for _, c, m in sorted(queue.returned)], queue.unacked)
         for queue in world.broker.vhosts["/"].queues.values()
     ]
-    return client.received, [state, list(map(len, world.folded().values()))]
+    delayed = [[waiting[2:4] for waiting in delays] for delays in world.broker.vhosts["/"].delays.values()]
+    return client.received, [state, delayed, len(world.delayed()), list(map(len, world.folded().values()))]
 
 
 def cut(data: bytes, at: list[int]) -> list[bytes]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from amqpd.core.ports import Change, QueueRow, Recovered
+from amqpd.core.ports import DELAYED, Change, QueueRow, Recovered
 from amqpd.storage.errors import Damage, DirectoryInUse
 from amqpd.storage.store import Opened, open_store
 
@@ -34,7 +34,7 @@ def with_one_message(loop, directory: Path, clean: bool) -> None:  # type: ignor
 
 def test_a_new_directory_is_empty_and_counts_as_left_in_order(loop, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     found = opened(loop, tmp_path / "new" / "data")
-    assert (found.messages, found.next_message_id, found.clean, found.torn) == ({}, 1, True, [])
+    assert (found.messages, found.next_message_id, found.clean, found.torn) == ({DELAYED: []}, 1, True, [])
     assert found.snapshot.next_queue_id == 1
     found.store.close(True)
 
@@ -45,7 +45,7 @@ def test_what_was_committed_is_found_again(loop, tmp_path: Path, clean: bool) ->
     found = opened(loop, tmp_path)
     found.store.close(True)
     assert found.snapshot.queues == [QUEUE]
-    assert found.messages == {1: [Recovered(MESSAGE, not clean, 0)]}
+    assert found.messages == {DELAYED: [], 1: [Recovered(MESSAGE, not clean, 0)]}
     assert (found.next_message_id, found.clean) == (2, clean)
     assert gc.isenabled()
 
@@ -101,4 +101,4 @@ def test_messages_of_a_queue_that_was_deleted_are_not_found(loop, tmp_path: Path
     store.close(True)
     found = opened(loop, tmp_path)
     found.store.close(True)
-    assert found.messages == {} and found.next_message_id == 2 and found.snapshot.next_queue_id == 2
+    assert found.messages == {DELAYED: []} and found.next_message_id == 2 and found.snapshot.next_queue_id == 2

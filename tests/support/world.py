@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from pamqp import body, commands, frame, header
 
 from amqpd.core.broker import Broker
 from amqpd.core.exchanges.base import Factory
-from amqpd.core.ports import Identity, LoginRefused, VHostRow
+from amqpd.core.ports import DELAYED, Identity, LoginRefused, VHostRow
 from amqpd.core.turn import Turn
 from amqpd.protocol.peer import Peer
 from amqpd.protocol.session import Session
@@ -87,7 +88,7 @@ class World:
         self.streams.clock = lambda: self.wall + self.now
         self.broker = Broker(self.turn, self.journal, self.catalog, self.rights, exchange_types, streams=self.streams)
         snapshot = self.catalog.load()
-        found = self.journal.recover({queue.id for queue in snapshot.queues})
+        found = self.journal.recover({DELAYED, *(queue.id for queue in snapshot.queues)})
         self.broker.restore(snapshot, found.messages, found.next_message_id)
         if not self.broker.vhosts:
             row = VHostRow("/")
@@ -144,11 +145,18 @@ class World:
 
     def folded(self) -> dict[str, list[int]]:
         """What a restart would find in each durable queue: message ids in order."""
-        fold = Fold({queue.id for queue in self.catalog.load().queues})
+        names = {queue.id: queue.name for queue in self.catalog.load().queues}
+        return {names[queue]: ids for queue, ids in self.fold(names).items()}
+
+    def delayed(self) -> list[int]:
+        """What it would find delayed."""
+        return self.fold([DELAYED])[DELAYED]
+
+    def fold(self, queues: Collection[int]) -> dict[int, list[int]]:
+        fold = Fold(queues)
         for batch in self.engine.replay():
             fold.apply(batch)
-        names = {queue.id: queue.name for queue in self.catalog.load().queues}
-        return {names[queue]: list(state.messages) for queue, state in fold.queues.items()}
+        return {queue: list(state.messages) for queue, state in fold.queues.items()}
 
 
 WALL = 1_700_000_000_000

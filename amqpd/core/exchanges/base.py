@@ -14,20 +14,26 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
+from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, Final, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeAlias, runtime_checkable
 
 from amqpd.core.policy import UNTOUCHED, Applied
 from amqpd.errors import PreconditionFailed
 from amqpd.wire.tables import Table, canonical
 
 if TYPE_CHECKING:
+    from amqpd.core.broker import Broker
+    from amqpd.core.delayed import Delays
     from amqpd.core.message import Message
     from amqpd.core.queues.queue import Queue
+    from amqpd.core.vhost import VHost
 
 __all__ = [
     "NO_PROPERTIES",
     "TYPES",
+    "Answer",
+    "Attached",
     "Binding",
     "Depends",
     "Destination",
@@ -42,7 +48,10 @@ __all__ = [
 ]
 
 Destination: TypeAlias = "Queue | Exchange"
+Answer: TypeAlias = "Queue | Exchange | Witness | Delays"
 Identity: TypeAlias = tuple[str, str, str, bytes]
+
+DELAYED_MESSAGE: Final = "x-delayed-message"
 
 NO_PROPERTIES: Final = b"\0\0"
 """The properties of a message that has none."""
@@ -116,7 +125,7 @@ class ExchangeType(Protocol):
     def unbind(self, binding: Binding) -> None:
         """A binding that was there is gone. Raises nothing."""
 
-    def route(self, keys: Sequence[str], headers: Table, props: bytes) -> Sequence[Destination | Witness]:
+    def route(self, keys: Sequence[str], headers: Table, props: bytes) -> Sequence[Answer]:
         """Where a message goes; one destination may come more than once.
 
         `keys` holds at least one. `headers` are decoded, and `props` are all properties as they came (wire/properties
@@ -130,6 +139,14 @@ class Remembering(Protocol):
 
     def remembered(self) -> Iterable[Message]:
         """The messages that it gets at once, as new ones, in this order."""
+
+
+@runtime_checkable
+class Attached(Protocol):
+    """What a type is besides that needs more than the messages."""
+
+    def attach(self, broker: Broker, vhost: VHost, exchange: Exchange) -> None:
+        """The instance is the type of this exchange, which exists from now on."""
 
 
 Factory: TypeAlias = Callable[[Table], ExchangeType]
@@ -244,7 +261,9 @@ TYPES: dict[str, tuple[str, str]] = {
     "headers": ("amqpd.core.exchanges.headers", "Headers"),
     "topic": ("amqpd.core.exchanges.topic", "Topic"),
     "x-consistent-hash": ("amqpd.core.exchanges.consistent_hash", "ConsistentHash"),
+    "x-delayed-message": ("amqpd.core.exchanges.delayed_message", "DelayedMessage"),
     "x-local-random": ("amqpd.core.exchanges.random", "LocalRandom"),
+    "x-message-deduplication": ("amqpd.core.exchanges.message_deduplication", "MessageDeduplication"),
     "x-modulus-hash": ("amqpd.core.exchanges.modulus_hash", "ModulusHash"),
     "x-random": ("amqpd.core.exchanges.random", "Random"),
     "x-recent-history": ("amqpd.core.exchanges.recent_history", "RecentHistory"),
@@ -256,8 +275,8 @@ def factory(kind: str, added: Mapping[str, Factory]) -> Factory:
     """What makes instances of the type, of ours or of those `added`. Raises PreconditionFailed when there is none."""
     entry = TYPES.get(kind)
     if entry is not None:
-        built_in: Factory = getattr(import_module(entry[0]), entry[1])
-        return built_in
+        built_in: Any = getattr(import_module(entry[0]), entry[1])
+        return partial(built_in, find=lambda inner: factory(inner, added)) if kind == DELAYED_MESSAGE else built_in
     if kind not in added:
         raise PreconditionFailed(f"unknown exchange type '{kind}'")
     return added[kind]

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from amqpd.core.operations.bindings import bind, unbind
 from amqpd.core.operations.common import RESERVED_PREFIX, Actor, Done
+from amqpd.core.operations.delayed import cancel_delayed, list_delayed
 from amqpd.core.operations.exchanges import declare_exchange, delete_exchange, passive_exchange
 from amqpd.core.operations.explain import explain_route
 from amqpd.core.operations.limits import check_channel_limit, check_connection_limits
@@ -50,6 +51,7 @@ __all__ = [
     "Done",
     "bind",
     "cancel_consumer",
+    "cancel_delayed",
     "check_channel_limit",
     "check_connection_limits",
     "clear_global_parameter",
@@ -65,6 +67,7 @@ __all__ = [
     "explain_route",
     "find_queue",
     "find_vhost",
+    "list_delayed",
     "list_global_parameters",
     "passive_exchange",
     "passive_queue",

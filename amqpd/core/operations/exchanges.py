@@ -108,7 +108,7 @@ def declare_exchange(
     )
 
     def created() -> None:
-        vhost.add_exchange(exchange)
+        broker.add_exchange(vhost, exchange)
         broker.emit("exchange.created", about_exchange(exchange) | {"user_who_performed_action": actor.user})
 
     if not durable:

@@ -81,6 +81,8 @@ def delete_vhost(broker: Broker, name: str, done: Done[None]) -> None:
     queues = list(vhost.queues.values())
     for queue in queues:
         queue.close()
+    for delays in vhost.delays.values():
+        delays.close()
 
     def deleted() -> None:
         for queue in queues:

@@ -215,6 +215,7 @@ def watch(queue: Queue) -> None:
 
 def drop(queue: Queue, message: Message, reason: int) -> None:
     """The message leaves the queue unconsumed: a dead letter, where the queue has a place for such."""
+    queue.left(message)
     if queue.promises.dead_letter_exchange is not None:
         queue.burial.add(queue, message, reason)
     elif message[0] & PERSISTENT and queue.journal is not None:

@@ -377,6 +377,9 @@ class Queue:
             returning.take_back(self, run.messages, run.count, failed)
             self.turn.wake(self)
 
+    def left(self, message: Message) -> None:
+        """The queue has given the message up. For a queue that keeps account of what it has."""
+
     def give_back(self, run: Run) -> None:
         """The deliveries are no longer the consumer's."""
         size = len(run.messages)

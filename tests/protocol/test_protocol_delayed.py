@@ -276,10 +276,12 @@ def test_all_keys_count_and_bcc_is_not_shown(world: World, client: Client) -> No
 def test_through_another_exchange_each_delays_for_itself(world: World, client: Client) -> None:
     bound(client, "at once", "", "amq.fanout")
     client.method(1, C.Exchange.Bind, source="amq.fanout", destination="x", routing_key="")
-    client.publish("amq.fanout", "k", headers={"x-delay": 1000}, delivery_mode=2)
+    bound(client, "blind", "bcc")
+    client.publish("amq.fanout", "k", headers={"x-delay": 1000, "BCC": ["bcc"]}, delivery_mode=2)
     assert drain(client, "at once")[0].headers == {"x-delay": 1000}
     assert drain(client, "q") == []
     world.wait(1000)
+    assert drain(client, "blind")[0].headers == {"x-delay": -1000}
     (message,) = drain(client, "q")
     assert (message.headers, message.method.exchange) == ({"x-delay": -1000}, "amq.fanout")
 

@@ -175,6 +175,33 @@ def test_more_than_a_turn_may_take_is_not_read_meanwhile(world: World, client: C
     assert bodies(world) == [b"%d" % number for number in range(count)]
 
 
+@pytest.mark.parametrize("piece", [8_191, 9_000, 60_000, 70_001, 262_144])
+def test_large_and_small_frames_in_pieces(world: World, client: Client, piece: int) -> None:
+    sent = [bytes([65 + number % 26]) * size for number, size in enumerate([60_000, 3, 20_000, 0, 130_000, 8_000] * 6)]
+    data = b"".join(client.publish_bytes(1, "", "q", body) for body in sent)
+    for at in range(0, len(data), piece):
+        client.session.receive(data[at : at + piece], world.now)
+        if at % 3 == 0:
+            world.run()
+    world.run()
+    assert bodies(world) == sent
+
+
+def test_what_follows_a_large_frame_that_spends_the_allowance_waits(world: World, client: Client) -> None:
+    """A fan-out of a large message to many queues: the next one comes a turn later, and in order."""
+    queues = [f"q{number}" for number in range(ALLOWANCE + 10)]
+    for name in queues:
+        client.declare(name)
+        client.method(1, C.Queue.Bind, queue=name, exchange="amq.fanout", routing_key="")
+    first, second, third = (client.publish_bytes(1, "amq.fanout", "", body) for body in (b"1" * 20_000, b"2", b"3"))
+    client.session.receive(first[:10_000], world.now)
+    client.session.receive(first[10_000:] + second, world.now)
+    assert client.session.deferred
+    client.session.receive(third, world.now)
+    world.run()
+    assert bodies(world, queues[-1]) == [b"1" * 20_000, b"2", b"3"]
+
+
 def test_a_body_that_was_under_way_waits(world: World, client: Client) -> None:
     data = client.publish_bytes(1, "", "q", b"body")
     client.send(data[:-12])

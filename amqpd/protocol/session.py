@@ -429,17 +429,16 @@ class Session:
 
     def lost(self, reason: str | None) -> None:
         """The socket is gone, or is given up for `reason`. None: the client closed it."""
+        said = reason or "client unexpectedly closed TCP connection"
         if self.state in (State.CLOSED, State.CLOSING, State.DOOMED) or self.deaf:
             self.leave()
         elif self.running:
-            reason = reason or "client unexpectedly closed TCP connection"
-            log.warning("closing AMQP connection %s:\n%s", self.identity, reason)
+            log.warning("closing AMQP connection %s:\n%s", self.identity, said)
             self.leave()
         elif self.state is State.HEADER and reason is None:
             log.debug("closing AMQP connection %s: the client closed it before it said anything", self.name)
         else:
-            reason = reason or "client unexpectedly closed TCP connection"
-            log.error("closing AMQP connection %s (state: %s):\n%s", self.name, self.state.value, reason)
+            log.error("closing AMQP connection %s (state: %s):\n%s", self.name, self.state.value, said)
         self.state = State.CLOSED
         self.deaf = True
         self.deadline = None

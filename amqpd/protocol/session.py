@@ -382,14 +382,7 @@ class Session:
             complaints.channel_error(channel, error, ids)
             channel.state = ChannelState.CLOSING
             channel.close()
-            close = methods.build(
-                commands.Channel.Close,
-                reply_code=error.code,
-                reply_text=error.reply_text,
-                class_id=ids[0],
-                method_id=ids[1],
-            )
-            self.send_method(channel.number, close)
+            self.send_method(channel.number, closing(commands.Channel.Close, error.code, error.reply_text, ids))
 
     def channel_gone(self, channel: Channel) -> None:
         """The channel's number is free again."""
@@ -404,10 +397,7 @@ class Session:
         self.leave()
         self.state = State.CLOSING
         self.deadline = self.now + CLOSE_TIMEOUT
-        close = methods.build(
-            commands.Connection.Close, reply_code=code, reply_text=text, class_id=ids[0], method_id=ids[1]
-        )
-        self.send_method(0, close)
+        self.send_method(0, closing(commands.Connection.Close, code, text, ids))
 
     def force_close(self, reason: str) -> None:
         """An operator closes the connection: 320."""
@@ -496,6 +486,11 @@ class Session:
     def channels_info(self) -> list[dict[str, object]]:
         """Its channels as the management API shows them."""
         return [describe.channel(channel) for channel in self.channels.values()]
+
+
+def closing(kind: type[Any], code: int, text: str, ids: tuple[int, int]) -> Any:
+    """channel.close or connection.close, because of the method with these ids."""
+    return methods.build(kind, reply_code=code, reply_text=text, class_id=ids[0], method_id=ids[1])
 
 
 CLOSE = b"\x00\x0a\x00\x32"

@@ -42,10 +42,6 @@ log = logging.getLogger("amqpd.connection")
 ALLOWANCE = 2000
 """Work units that one `receive` may spend before the others have their turn: one per frame or enqueue."""
 
-LARGE_FRAME = 1 << 13
-"""Octets from which on a frame that came in pieces is put together alone, and not with all that came with its end: at
-64 KB a message, that copy of everything was a quarter of the cost."""
-
 GENERAL_COST = 2
 """Work units of a frame on the general road."""
 
@@ -119,37 +115,21 @@ class Session:
         self.heartbeat.heard = True
         if self.deaf:
             return
-        position = 0
         if self.have or self.deferred:
-            missing = self.need - self.have
-            if self.deferred or len(data) < missing:
-                self.put_off(data)
+            self.parts.append(data)
+            self.have += len(data)
+            if self.deferred or self.have < self.need:
+                self.throttle.control()
                 return
-            if self.need < LARGE_FRAME:
-                self.parts.append(data)
-                data = self.take_parts()
-            else:
-                # Only the large frame is put together; what follows it is read where it lies.
-                self.parts.append(data[:missing])
-                self.read(self.take_parts(), 0)
-                if self.deferred:
-                    self.put_off(data[missing:])
-                    return
-                position = missing
-        self.read(data, position)
-
-    def put_off(self, data: bytes) -> None:
-        """Keep for later what cannot be read now."""
-        self.parts.append(data)
-        self.have += len(data)
-        self.throttle.control()
+            data = self.take_parts()
+        self.read(data)
 
     def resume(self) -> None:
         """The next turn after the allowance was spent: read on."""
         self.deferred = False
         data = self.take_parts()
         if not self.deaf:
-            self.read(data, 0)
+            self.read(data)
         self.throttle.control()
 
     def take_parts(self) -> bytes:
@@ -158,9 +138,10 @@ class Session:
         self.have = 0
         return data
 
-    def read(self, data: bytes, position: int) -> None:
-        """Take the frames that are complete, from `position` on; keep the rest."""
+    def read(self, data: bytes) -> None:
+        """Take the frames that are complete; keep the rest."""
         try:
+            position = 0
             if self.state is State.HEADER:
                 if len(data) < 8:
                     self.keep(data, 8)

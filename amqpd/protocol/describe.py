@@ -14,13 +14,9 @@ if TYPE_CHECKING:
 __all__ = ["channel", "closed", "connection", "created", "created_channel", "login"]
 
 
-def connection(session: Session) -> dict[str, object]:
-    """One connection."""
+def transport(session: Session) -> dict[str, object]:
+    """What a connection runs over."""
     return {
-        "name": session.name,
-        "user_provided_name": session.connection_label,
-        "user": session.user,
-        "vhost": session.vhost_name,
         "host": session.peer.host,
         "port": session.peer.port,
         "peer_host": session.peer.peer_host,
@@ -28,6 +24,17 @@ def connection(session: Session) -> dict[str, object]:
         "protocol": "AMQP 0-9-1",
         "auth_mechanism": session.mechanism,
         "ssl": False,
+    }
+
+
+def connection(session: Session) -> dict[str, object]:
+    """One connection."""
+    return {
+        "name": session.name,
+        "user_provided_name": session.connection_label,
+        "user": session.user,
+        "vhost": session.vhost_name,
+        **transport(session),
         "state": session.throttle.state,
         "channels": len(session.channels),
         "channel_max": session.channel_max,
@@ -77,13 +84,7 @@ def login(session: Session, user: str) -> dict[str, object]:
         "name": user,
         "connection_type": "network",
         "connection_name": session.name,
-        "host": session.peer.host,
-        "port": session.peer.port,
-        "peer_host": session.peer.peer_host,
-        "peer_port": session.peer.peer_port,
-        "protocol": "AMQP 0-9-1",
-        "auth_mechanism": session.mechanism,
-        "ssl": False,
+        **transport(session),
     }
 
 

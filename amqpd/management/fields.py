@@ -10,6 +10,7 @@ import hashlib
 from urllib.parse import quote_plus
 
 from amqpd.core.delayed import Delays, Waiting
+from amqpd.core.events import about_exchange
 from amqpd.core.exchanges.base import Binding, Exchange
 from amqpd.core.message import PERSISTENT, props_of, routing_key_of
 from amqpd.core.policy import UNTOUCHED, Applied, Policy
@@ -53,12 +54,7 @@ def policies(applied: Applied) -> Item:
 def exchange(exchange: Exchange, delays: Delays | None) -> Item:
     """One exchange."""
     return {
-        "name": exchange.name,
-        "vhost": exchange.vhost,
-        "type": exchange.kind,
-        "durable": exchange.durable,
-        "auto_delete": exchange.auto_delete,
-        "internal": exchange.internal,
+        **about_exchange(exchange),
         "arguments": to_json(exchange.arguments),
         **policies(exchange.applied),
         **messages_delayed(delays),
